@@ -1,0 +1,18 @@
+import type { DatabaseConfig } from "./config/schema.ts";
+import type { Session } from "./ports/databases.ts";
+import type { Ports } from "./ports/index.ts";
+
+/** Something that jobs can run against: a running sandbox, a server by URL, AWS. */
+export interface Environment {
+  /** For people: "sandbox at 127.0.0.1:50432" or "db.example.com:5432/shop as alice". Without secrets. */
+  description: string;
+  config: DatabaseConfig;
+  ports: Ports;
+  /** A session of whoever may create roles and schemas: the master user, or the URL's own user. */
+  connectAsMaster(options?: {
+    statementTimeoutMilliseconds?: number;
+    lockTimeoutMilliseconds?: number;
+    signal?: AbortSignal;
+  }): Promise<Session>;
+  close(): Promise<void>;
+}

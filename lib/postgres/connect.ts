@@ -1,0 +1,189 @@
+import pg from "pg";
+import { PgkeepError } from "../errors.ts";
+import type { Notice, QueryOptions, Session, SessionOptions } from "../ports/databases.ts";
+import { connectError, statementError } from "./errors.ts";
+import { requireSupportedServer } from "./versions.ts";
+
+/** Where and as whom to connect. `password` is asked for at each connection, so a token can be fresh. */
+export interface ConnectionTarget {
+  host: string;
+  port: number;
+  database: string;
+  user: string;
+  password?: string | (() => Promise<string>);
+  ssl?: pg.ClientConfig["ssl"];
+  /** Shown in `pg_stat_activity`. Default `pgkeep`. */
+  applicationName?: string;
+  connectTimeoutMilliseconds?: number;
+}
+
+export type ConnectOptions = Omit<SessionOptions, "role">;
+
+const int8 = 20;
+const numberTypes: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: "text" | "binary") =>
+    oid === int8
+      ? (text: string) => Number(text)
+      : pg.types.getTypeParser(oid, format)) as pg.CustomTypesConfig["getTypeParser"],
+};
+
+interface ServerFacts {
+  version: number;
+  standby: boolean;
+  superuser: boolean;
+  user: string;
+  database: string;
+}
+
+/**
+ * Opens one direct connection with timeouts set and `search_path` reduced to `pg_catalog`, so that no
+ * object of the database can stand in for a system function. `bigint` values arrive as numbers.
+ * @throws PgkeepError `unreachable`, `authentication`, `not-found` or `unsupported-server`
+ */
+export async function connect(target: ConnectionTarget, options: ConnectOptions = {}): Promise<Session> {
+  const shown = `${target.host}:${target.port}/${target.database} as ${target.user}`;
+  options.signal?.throwIfAborted();
+  const client = new pg.Client({
+    host: target.host,
+    port: target.port,
+    database: target.database,
+    user: target.user,
+    password: target.password,
+    ssl: target.ssl,
+    application_name: target.applicationName ?? "pgkeep",
+    connectionTimeoutMillis: target.connectTimeoutMilliseconds ?? 10_000,
+    keepAlive: true,
+    types: numberTypes,
+  } as pg.ClientConfig);
+  // Without a listener, a connection that breaks while idle would end the process; the next query reports it.
+  client.on("error", () => {});
+  try {
+    await client.connect();
+    const facts = await client.query<ServerFacts>(
+      `select current_setting('server_version_num')::int as version,
+              pg_catalog.pg_is_in_recovery() as standby,
+              (select rolsuper from pg_catalog.pg_roles where rolname = current_user) as superuser,
+              current_user::text as user,
+              pg_catalog.current_database()::text as database,
+              pg_catalog.set_config('search_path', 'pg_catalog', false),
+              pg_catalog.set_config('statement_timeout', $1, false),
+              pg_catalog.set_config('lock_timeout', $2, false)`,
+      [
+        String(options.statementTimeoutMilliseconds ?? 30_000),
+        String(options.lockTimeoutMilliseconds ?? 2_000),
+      ],
+    );
+    const first = facts.rows[0];
+    if (first === undefined)
+      throw new PgkeepError("internal", `${shown}: the server described itself with no row`);
+    requireSupportedServer(first.version);
+    return new PgSession(client, target, shown, first, options.signal);
+  } catch (error) {
+    await client.end().catch(() => {});
+    throw connectError(error, shown);
+  }
+}
+
+class PgSession implements Session {
+  readonly serverVersionNumber: number;
+  readonly isStandby: boolean;
+  readonly isSuperuser: boolean;
+  readonly user: string;
+  readonly database: string;
+  private readonly client: pg.Client;
+  private readonly target: ConnectionTarget;
+  private readonly shown: string;
+  private readonly signal: AbortSignal | undefined;
+  private backendPid: number | undefined;
+
+  constructor(
+    client: pg.Client,
+    target: ConnectionTarget,
+    shown: string,
+    facts: ServerFacts,
+    signal: AbortSignal | undefined,
+  ) {
+    this.client = client;
+    this.target = target;
+    this.shown = shown;
+    this.signal = signal;
+    this.serverVersionNumber = facts.version;
+    this.isStandby = facts.standby;
+    this.isSuperuser = facts.superuser;
+    this.user = facts.user;
+    this.database = facts.database;
+    this.backendPid = (client as unknown as { processID?: number }).processID;
+  }
+
+  async query<Row = Record<string, unknown>>(
+    sql: string,
+    values?: readonly unknown[],
+    options: QueryOptions = {},
+  ): Promise<Row[]> {
+    this.signal?.throwIfAborted();
+    const onNotice = options.onNotice;
+    const listener = (message: {
+      severity?: string | undefined;
+      code?: string | undefined;
+      message?: string | undefined;
+    }) =>
+      onNotice?.({
+        severity: message.severity ?? "NOTICE",
+        code: message.code ?? "00000",
+        message: message.message ?? "",
+      } satisfies Notice);
+    if (onNotice !== undefined) this.client.on("notice", listener);
+    const cancel = () => void this.cancelRunningStatement();
+    this.signal?.addEventListener("abort", cancel, { once: true });
+    try {
+      const result =
+        values === undefined || values.length === 0
+          ? await this.client.query(sql)
+          : await this.client.query(sql, [...values]);
+      return result.rows as Row[];
+    } catch (error) {
+      if (this.signal?.aborted) throw this.signal.reason;
+      throw statementError(error, `${this.shown}`);
+    } finally {
+      this.signal?.removeEventListener("abort", cancel);
+      if (onNotice !== undefined) this.client.off("notice", listener);
+    }
+  }
+
+  async transaction<T>(
+    body: (session: Session) => Promise<T>,
+    options: { readOnly?: boolean; isolation?: "read committed" | "repeatable read" | "serializable" } = {},
+  ): Promise<T> {
+    const isolation = options.isolation ?? "read committed";
+    await this.query(`begin isolation level ${isolation}${options.readOnly === true ? " read only" : ""}`);
+    try {
+      const result = await body(this);
+      await this.query("commit");
+      return result;
+    } catch (error) {
+      await this.client.query("rollback").catch(() => {});
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.client.end().catch(() => {});
+  }
+
+  /** Cancels from a second connection; when none can be had, cuts the first, and the server notices by itself. */
+  private async cancelRunningStatement(): Promise<void> {
+    try {
+      if (this.backendPid === undefined) throw new Error("no process id");
+      const helper = await connect({ ...this.target, connectTimeoutMilliseconds: 2_000 });
+      try {
+        await helper.query("select pg_cancel_backend($1)", [this.backendPid]);
+      } finally {
+        await helper.close();
+      }
+    } catch {
+      (
+        this.client as unknown as { connection?: { stream?: { destroy(): void } } }
+      ).connection?.stream?.destroy();
+    }
+  }
+}
