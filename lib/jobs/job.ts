@@ -2,6 +2,7 @@ import type { MetricName } from "../alarms/metrics.ts";
 import type { DatabaseConfig } from "../config/schema.ts";
 import type { Json } from "../json.ts";
 import type { Clock } from "../ports/clock.ts";
+import type { DatabaseRole } from "../ports/databases.ts";
 import type { NeedablePorts, PortName, Ports } from "../ports/index.ts";
 
 /** `database` steps speak SQL inside the VPC; `control-plane` steps speak AWS APIs outside it. */
@@ -86,10 +87,14 @@ export interface Job {
    * `when-possible`: the job must work while the primary is down; its writes are compare-and-swap.
    */
   lock: "required" | "when-possible";
+  /** Identity under which the run is locked and recorded; its database steps log in with it too. */
+  role: DatabaseRole;
   /** True when `--dry-run` says what would be done. */
   supportsDryRun: boolean;
   /** Arguments that a person may give, parsed from JSON; a schedule gives none. */
   parseArguments(value: unknown): Json;
+  /** The report as lines for people; without it they get the JSON. */
+  describe?(report: Json): string[];
   steps: readonly AnyStep[];
 }
 
@@ -120,9 +125,14 @@ export interface JobDefinition<
   summary: string;
   schedule: string;
   lock?: "required" | "when-possible";
+  /** Default `monitoring`. */
+  role?: DatabaseRole;
   supportsDryRun?: boolean;
   /** Default: no arguments are taken, and `{}` is what the first step gets. */
   parseArguments?: (value: unknown) => Arguments;
+  /** The report of a finished run as lines for people. `report` is the output of the last step without `always`. */
+  // biome-ignore lint/suspicious/noExplicitAny: the job's own report type.
+  describe?: (report: any) => string[];
   /** Each step's input is the output of the one before. The last step without `always` gives the report. */
   steps:
     | readonly [Link<Arguments, A>]
@@ -143,8 +153,10 @@ export function defineJob<
     summary: definition.summary,
     schedule: definition.schedule,
     lock: definition.lock ?? "required",
+    role: definition.role ?? "monitoring",
     supportsDryRun: definition.supportsDryRun ?? false,
     parseArguments: definition.parseArguments ?? (() => ({})),
+    ...(definition.describe === undefined ? {} : { describe: definition.describe }),
     steps: definition.steps as unknown as readonly AnyStep[],
   };
 }
@@ -162,9 +174,10 @@ export interface JobResult {
   /** Why it failed or was skipped. */
   reason?: string;
   error?: { code: string; message: string; remedy?: string };
-  /** False, with the reason, when the run could not be written to `pgkeep.job_run`. */
+  /** False when the run could not be written to `pgkeep.job_run`; `warnings` says why. */
   recorded: boolean;
-  notRecordedBecause?: string;
+  /** What went wrong beside the job itself: not recorded, metrics not delivered. */
+  warnings: string[];
 }
 
 export interface RunOptions {

@@ -1,0 +1,81 @@
+import type { Json } from "../json.ts";
+import type { Session } from "../ports/databases.ts";
+import type { Job, JobResult, Run } from "./job.ts";
+
+/** Largest report that is kept in `pgkeep.job_run`; a larger one is replaced by its size. */
+const maximumReportBytes = 1_048_576;
+
+/**
+ * Why runs cannot be recorded in this database, or undefined when they can.
+ * Looks only at the catalog, so that a role without any right on the schema gets an answer too.
+ */
+export async function whyNotRecordable(session: Session): Promise<string | undefined> {
+  if (session.isStandby) return "the server is a standby";
+  const rows = await session.query<{ installed: boolean; writable: boolean; readonly: string }>(
+    `select c.oid is not null as installed,
+            coalesce(has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'insert')
+              and has_table_privilege(c.oid, 'update'), false) as writable,
+            current_setting('transaction_read_only') as readonly
+       from (select 1) as one
+       left join pg_namespace n on n.nspname = 'pgkeep'
+       left join pg_class c on c.relnamespace = n.oid and c.relname = 'job_run'`,
+  );
+  const row = rows[0];
+  if (row === undefined || !row.installed)
+    return "the schema pgkeep is not installed here (`pgkeep install`)";
+  if (!row.writable) return `the role ${session.user} may not write to pgkeep.job_run`;
+  if (row.readonly === "on") return "sessions of this role are read-only";
+  return undefined;
+}
+
+/**
+ * Notes the beginning of a run. The caller holds the job's lock, so a run that is still marked as running
+ * was killed: it is closed as failed.
+ */
+export async function recordStart(session: Session, job: Job, run: Run, holdsLock: boolean): Promise<void> {
+  if (holdsLock) {
+    await session.query(
+      `update pgkeep.job_run
+          set outcome = 'failed', finished_at = now(), reason = 'ended without a result: killed, or its connection was lost'
+        where job = $1 and outcome = 'running'`,
+      [job.name],
+    );
+  }
+  await session.query(
+    "insert into pgkeep.job_run (id, job, started_at, outcome) values ($1, $2, $3, 'running')",
+    [run.id, job.name, run.startedAt],
+  );
+}
+
+/** Notes the end of a run, and forgets runs that nobody needs: beyond 14 days, keeping the newest 40 of each job. */
+export async function recordEnd(session: Session, result: JobResult): Promise<void> {
+  await session.query(
+    `update pgkeep.job_run
+        set finished_at = now(), outcome = $2, seconds = $3, report = $4::jsonb, reason = $5, error_code = $6
+      where id = $1`,
+    [
+      result.runId,
+      result.outcome,
+      result.seconds,
+      boundedReport(result.report),
+      result.error?.message ?? result.reason ?? null,
+      result.error?.code ?? null,
+    ],
+  );
+  await session.query(
+    `delete from pgkeep.job_run
+      where id in (select id from pgkeep.job_run
+                    where job = $1 and started_at < now() - interval '14 days'
+                    order by started_at desc offset 40 limit 5000)`,
+    [result.job],
+  );
+}
+
+function boundedReport(report: Json): string {
+  // PostgreSQL's jsonb cannot hold U+0000, which a statement text or a file name may contain.
+  const text = JSON.stringify(report).replaceAll("\\u0000", "\\ufffd");
+  const bytes = Buffer.byteLength(text);
+  return bytes <= maximumReportBytes
+    ? text
+    : JSON.stringify({ omitted: "the report is too large to keep", bytes });
+}

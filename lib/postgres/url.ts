@@ -1,0 +1,44 @@
+import { parseIntoClientConfig } from "pg-connection-string";
+import { UsageError } from "../errors.ts";
+import type { ConnectionTarget } from "./connect.ts";
+
+/**
+ * Reads `postgres://user:password@host:port/database?sslmode=…` with libpq's meaning of `sslmode`.
+ * @throws UsageError that never repeats the URL, which may hold a password
+ */
+export function targetFromUrl(url: string): ConnectionTarget {
+  if (!/^postgres(?:ql)?:\/\//.test(url)) {
+    throw new UsageError("the database URL does not begin with postgres://", {
+      remedy:
+        "give --url postgres://user@host:5432/database (the password may come from PGPASSWORD or ~/.pgpass)",
+    });
+  }
+  let parsed: ReturnType<typeof parseIntoClientConfig>;
+  try {
+    const compatible = new URL(url);
+    if (compatible.searchParams.has("sslmode") && !compatible.searchParams.has("uselibpqcompat")) {
+      compatible.searchParams.set("uselibpqcompat", "true");
+    }
+    parsed = parseIntoClientConfig(compatible.href);
+  } catch (error) {
+    throw new UsageError("the database URL cannot be read", {
+      remedy:
+        "percent-encode special characters in user name and password, and check host, port and file names in it",
+      cause: error instanceof Error ? new Error(error.name) : undefined,
+    });
+  }
+  const user = parsed.user;
+  if (user === undefined || user === "") {
+    throw new UsageError("the database URL names no user", {
+      remedy: "give --url postgres://user@host:5432/database",
+    });
+  }
+  return {
+    host: parsed.host ?? "localhost",
+    port: Number(parsed.port ?? 5432),
+    user,
+    database: parsed.database ?? user,
+    ...(typeof parsed.password === "string" && parsed.password !== "" ? { password: parsed.password } : {}),
+    ...(parsed.ssl === undefined ? {} : { ssl: parsed.ssl as NonNullable<ConnectionTarget["ssl"]> }),
+  };
+}

@@ -1,0 +1,63 @@
+import { systemClock } from "../clock.ts";
+import type { DatabaseConfig } from "../config/schema.ts";
+import type { Environment } from "../environment.ts";
+import type { Endpoint, Primary, Replicas } from "../ports/databases.ts";
+import type { RoutingDocument } from "../ports/routing.ts";
+import { type ConnectionTarget, connect } from "../postgres/connect.ts";
+import { answersLogin } from "../postgres/probe.ts";
+import { targetFromUrl } from "../postgres/url.ts";
+
+/**
+ * Any PostgreSQL by URL, with the rights of the URL's own user whatever role a job asks for.
+ * It has no backups; the routing document of a run lives as long as the process.
+ */
+export function urlEnvironment(
+  url: string,
+  replicaUrls: readonly string[],
+  config: DatabaseConfig,
+): Environment {
+  const target = targetFromUrl(url);
+  const replicas = replicaUrls.map((replicaUrl, index) => ({
+    name: `replica-${index + 1}`,
+    target: targetFromUrl(replicaUrl),
+  }));
+  const primary: Primary = {
+    endpoint: endpointOf(target),
+    connect: ({ role: _, ...options }) => connect(target, options),
+  };
+  const replicaServers: Replicas = {
+    list: async () =>
+      replicas.map((replica) => ({
+        name: replica.name,
+        endpoint: endpointOf(replica.target),
+        connect: ({ role: _, ...options }) => connect(replica.target, options),
+      })),
+    answers: answersLogin,
+  };
+  let document: RoutingDocument | undefined;
+  return {
+    description: `${target.host}:${target.port}/${target.database} as ${target.user}`,
+    config: { ...config, database: { ...config.database, name: target.database } },
+    ports: {
+      primary,
+      replicas: replicaServers,
+      routing: {
+        read: async () => document,
+        publish: async (next, expectedVersion) => {
+          if (document?.version !== expectedVersion) return false;
+          document = next;
+          return true;
+        },
+      },
+      clock: systemClock,
+      metrics: { put: async () => {} },
+      notifications: { send: async () => {} },
+    },
+    connectAsMaster: (options = {}) => connect(target, options),
+    close: async () => {},
+  };
+}
+
+function endpointOf(target: ConnectionTarget): Endpoint {
+  return { host: target.host, port: target.port };
+}
