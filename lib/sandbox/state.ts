@@ -8,6 +8,16 @@ export interface ServerState {
   port: number;
 }
 
+/** One PgBouncer process, in front of the server of the same name. */
+export interface PoolerState {
+  name: string;
+  /** Port on 127.0.0.1 where applications connect; the database has the same name as on the server. */
+  port: number;
+  pid: number;
+  /** Its configuration, passwords and log. */
+  directory: string;
+}
+
 export interface Login {
   user: string;
   password: string;
@@ -35,7 +45,8 @@ export interface SandboxState {
   database: string;
   primary: ServerState;
   replicas: ServerState[];
-  pooler: { port: number; logins: Record<string, Login>; directory: string; pid: number } | null;
+  /** One PgBouncer in front of each server, named like the server; null when the machine has none or pooling is off. */
+  poolers: PoolerState[] | null;
   /** Archived WAL segments. */
   archiveDirectory: string;
   /** One directory for each base backup. */
