@@ -1,0 +1,132 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { describe, expect, it } from "vitest";
+
+const root = resolve(import.meta.dirname, "..");
+
+interface SourceFile {
+  path: string;
+  text: string;
+  /** Imported files of the project (relative to the root) and packages. */
+  imports: { target: string; typeOnly: boolean }[];
+}
+
+const importPattern =
+  /(?:^|\n)\s*(import|export)(\s+type)?\s[^;"']*?from\s+["']([^"']+)["']|import\(\s*["']([^"']+)["']\s*\)|(?:^|\n)\s*import\s+["']([^"']+)["']/g;
+
+function sourceFiles(folder: string): SourceFile[] {
+  const found: SourceFile[] = [];
+  for (const entry of readdirSync(join(root, folder), { withFileTypes: true, recursive: true })) {
+    if (!entry.isFile() || !entry.name.endsWith(".ts")) continue;
+    const path = join(entry.parentPath, entry.name);
+    const text = readFileSync(path, "utf8");
+    const imports = [...text.matchAll(importPattern)].map((match) => {
+      const specifier = match[3] ?? match[4] ?? match[5] ?? "";
+      const target = specifier.startsWith(".")
+        ? relative(root, resolve(dirname(path), specifier))
+        : specifier;
+      return { target, typeOnly: match[2] !== undefined };
+    });
+    found.push({ path: relative(root, path), text, imports });
+  }
+  return found;
+}
+
+const library = sourceFiles("lib");
+const everything = [...library, ...sourceFiles("bin")];
+
+/** First path segment below lib, or the file itself: `lib/jobs/vacuum.ts` → `jobs`, `lib/errors.ts` → `errors.ts`. */
+function layerOf(path: string): string {
+  return path.replace(/^lib\//, "").split("/")[0] ?? path;
+}
+
+/** Files that any layer may use. */
+const foundations = ["errors.ts", "json.ts", "clock.ts", "package-root.ts", "ports", "alarms"];
+/** Work that jobs are made of: pure, or speaking SQL through a session. */
+const core = ["retention", "drill", "routing", "vacuum", "install", "pooling"];
+
+/** What each layer may import beside itself. Types of the configuration are open to all. */
+const allowed: Record<string, string[]> = {
+  ports: ["errors.ts", "json.ts", "alarms"],
+  alarms: ["errors.ts"],
+  config: ["errors.ts", "json.ts", "package-root.ts"],
+  postgres: foundations,
+  checks: [...foundations, "postgres"],
+  ...Object.fromEntries(core.map((name) => [name, [...foundations, "postgres", ...core]])),
+  jobs: [...foundations, "postgres", "checks", ...core],
+  sandbox: [...foundations, "postgres", ...core, "environment.ts"],
+  url: [...foundations, "postgres", "environment.ts"],
+  cli: [
+    ...foundations,
+    "postgres",
+    "checks",
+    "jobs",
+    ...core,
+    "sandbox",
+    "url",
+    "config",
+    "environment.ts",
+    "prometheus.ts",
+  ],
+};
+
+/** The sandbox's scheduler reads the job list, as the design allows. */
+const exceptions: Record<string, string[]> = { "lib/sandbox/scheduler.ts": ["jobs"] };
+
+describe("dependency rule", () => {
+  it("finds the sources and their imports", () => {
+    expect(library.length).toBeGreaterThan(30);
+    expect(library.flatMap((file) => file.imports).length).toBeGreaterThan(100);
+  });
+
+  it("lets each layer import only the layers below it", () => {
+    const offences = library.flatMap((file) => {
+      const layer = layerOf(file.path);
+      const may = [
+        layer,
+        ...(allowed[layer] ?? [...foundations, "postgres", "config", "environment.ts"]),
+        ...(exceptions[file.path] ?? []),
+      ];
+      return file.imports
+        .filter(({ target }) => target.startsWith("lib/"))
+        .filter(
+          ({ target, typeOnly }) =>
+            !(typeOnly && (layerOf(target) === "config" || layerOf(target) === "environment.ts")),
+        )
+        .filter(({ target }) => !may.includes(layerOf(target)))
+        .map(({ target }) => `${file.path} imports ${target}`);
+    });
+    expect(offences).toEqual([]);
+  });
+
+  it.each([
+    ["pg", /^lib\/postgres\//],
+    ["pg-connection-string", /^lib\/postgres\//],
+    ["commander", /^lib\/cli\//],
+    ["cli-table3", /^lib\/cli\//],
+    ["log-update", /^lib\/cli\//],
+    ["node:child_process", /^lib\/sandbox\//],
+    ["yaml", /^lib\/(config|cli)\//],
+  ])("keeps %s in its place", (specifier, place) => {
+    const importers = everything.filter((file) => file.imports.some(({ target }) => target === specifier));
+    expect(importers.map((file) => file.path).filter((path) => !place.test(path))).toEqual([]);
+  });
+
+  it.each([
+    ["process.env", /\bprocess\.env\b/, /^bin\/|^lib\/aws\/|^lambdas\/handler\.ts/],
+    ["process.exit", /\bprocess\.exit\b(?!Code)/, /^bin\//],
+    ["console", /\bconsole\.(log|error|warn|info)\b/, /^$/],
+  ])("uses %s only at the edge", (_, pattern, place) => {
+    const users = everything.filter((file) => pattern.test(file.text)).map((file) => file.path);
+    expect(users.filter((path) => !place.test(path))).toEqual([]);
+  });
+
+  it("keeps adapters apart", () => {
+    const offences = library.flatMap((file) =>
+      file.imports
+        .filter(({ target }) => file.path.startsWith("lib/aws/") && target.startsWith("lib/sandbox/"))
+        .map(({ target }) => `${file.path} imports ${target}`),
+    );
+    expect(offences).toEqual([]);
+  });
+});
