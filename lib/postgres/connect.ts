@@ -57,6 +57,8 @@ export async function connect(target: ConnectionTarget, options: ConnectOptions 
   } as pg.ClientConfig);
   // Without a listener, a connection that breaks while idle would end the process; the next query reports it.
   client.on("error", () => {});
+  const abandon = () => cutConnection(client);
+  options.signal?.addEventListener("abort", abandon, { once: true });
   try {
     await client.connect();
     const facts = await client.query<ServerFacts>(
@@ -80,8 +82,16 @@ export async function connect(target: ConnectionTarget, options: ConnectOptions 
     return new PgSession(client, target, shown, first, options.signal);
   } catch (error) {
     await client.end().catch(() => {});
+    if (options.signal?.aborted === true) throw options.signal.reason;
     throw connectError(error, shown);
+  } finally {
+    options.signal?.removeEventListener("abort", abandon);
   }
+}
+
+/** Ends the connection without a goodbye, which a server that has stopped answering would never read. */
+function cutConnection(client: pg.Client): void {
+  (client as unknown as { connection?: { stream?: { destroy(): void } } }).connection?.stream?.destroy();
 }
 
 class PgSession implements Session {
@@ -181,9 +191,7 @@ class PgSession implements Session {
         await helper.close();
       }
     } catch {
-      (
-        this.client as unknown as { connection?: { stream?: { destroy(): void } } }
-      ).connection?.stream?.destroy();
+      cutConnection(this.client);
     }
   }
 }
