@@ -150,7 +150,9 @@ class PgSession implements Session {
         values === undefined || values.length === 0
           ? await this.client.query(sql)
           : await this.client.query(sql, [...values]);
-      return result.rows as Row[];
+      // A text of several statements gives a result for each; the last one counts.
+      const last = Array.isArray(result) ? (result as pg.QueryResult[]).at(-1) : result;
+      return (last?.rows ?? []) as Row[];
     } catch (error) {
       if (this.signal?.aborted) throw this.signal.reason;
       throw statementError(error, `${this.shown}`);
