@@ -1,0 +1,54 @@
+import { Cron } from "croner";
+import type { Environment } from "../environment.ts";
+import type { Job, JobResult } from "../jobs/job.ts";
+import { runJob } from "../jobs/runner.ts";
+
+export interface Scheduler {
+  /** When each job runs next; jobs that are switched off are absent. */
+  next(): { job: string; at: Date }[];
+  /** Waits for the runs that are under way, which the signal given at the start interrupts. */
+  stop(): Promise<void>;
+}
+
+/** The schedule of a job: the configuration's, else the job's own; undefined when it is switched off. */
+export function scheduleOf(job: Job, schedules: Readonly<Record<string, string | undefined>>): string | undefined {
+  const chosen = schedules[job.name] ?? job.schedule;
+  return chosen === "off" ? undefined : chosen;
+}
+
+/**
+ * Runs each job on its schedule in this process, as EventBridge Scheduler does on AWS. A job that is still
+ * running when it is due again is left alone.
+ */
+export function startScheduler(options: {
+  jobs: readonly Job[];
+  environment: Environment;
+  signal: AbortSignal;
+  onResult: (result: JobResult) => void;
+}): Scheduler {
+  const { environment, signal } = options;
+  const { schedules } = environment.config;
+  const underWay = new Set<Promise<void>>();
+  const timers = options.jobs.flatMap((job) => {
+    const pattern = scheduleOf(job, schedules);
+    if (pattern === undefined) return [];
+    const timer = new Cron(pattern, { timezone: schedules.timeZone, protect: true, unref: true }, async () => {
+      if (signal.aborted) return;
+      const run = runJob(job, { ports: environment.ports, config: environment.config, signal }).then(options.onResult);
+      underWay.add(run);
+      await run.finally(() => underWay.delete(run));
+    });
+    return [{ job: job.name, timer }];
+  });
+  return {
+    next: () =>
+      timers.flatMap(({ job, timer }) => {
+        const at = timer.nextRun();
+        return at === null ? [] : [{ job, at }];
+      }),
+    stop: async () => {
+      for (const { timer } of timers) timer.stop();
+      await Promise.allSettled(underWay);
+    },
+  };
+}
