@@ -17,7 +17,13 @@ export interface ConnectionTarget {
   connectTimeoutMilliseconds?: number;
 }
 
-export type ConnectOptions = Omit<SessionOptions, "role">;
+export interface ConnectOptions extends Omit<SessionOptions, "role"> {
+  /**
+   * True when a pooler in transaction mode may stand between: nothing is set on the session, which the next
+   * statement might not meet again, so the role's own timeouts and search path hold.
+   */
+  pooled?: boolean;
+}
 
 const int8 = 20;
 const numberTypes: pg.CustomTypesConfig = {
@@ -34,6 +40,12 @@ interface ServerFacts {
   user: string;
   database: string;
 }
+
+const describeServer = `select pg_catalog.current_setting('server_version_num')::int as version,
+              pg_catalog.pg_is_in_recovery() as standby,
+              (select rolsuper from pg_catalog.pg_roles where rolname = current_user) as superuser,
+              current_user::text as user,
+              pg_catalog.current_database()::text as database`;
 
 /**
  * Opens one direct connection with timeouts set and `search_path` reduced to `pg_catalog`, so that no
@@ -61,25 +73,24 @@ export async function connect(target: ConnectionTarget, options: ConnectOptions 
   options.signal?.addEventListener("abort", abandon, { once: true });
   try {
     await client.connect();
-    const facts = await client.query<ServerFacts>(
-      `select current_setting('server_version_num')::int as version,
-              pg_catalog.pg_is_in_recovery() as standby,
-              (select rolsuper from pg_catalog.pg_roles where rolname = current_user) as superuser,
-              current_user::text as user,
-              pg_catalog.current_database()::text as database,
+    const facts =
+      options.pooled === true
+        ? await client.query<ServerFacts>(describeServer)
+        : await client.query<ServerFacts>(
+            `${describeServer},
               pg_catalog.set_config('search_path', 'pg_catalog', false),
               pg_catalog.set_config('statement_timeout', $1, false),
               pg_catalog.set_config('lock_timeout', $2, false)`,
-      [
-        String(options.statementTimeoutMilliseconds ?? 30_000),
-        String(options.lockTimeoutMilliseconds ?? 2_000),
-      ],
-    );
+            [
+              String(options.statementTimeoutMilliseconds ?? 30_000),
+              String(options.lockTimeoutMilliseconds ?? 2_000),
+            ],
+          );
     const first = facts.rows[0];
     if (first === undefined)
       throw new PgkeepError("internal", `${shown}: the server described itself with no row`);
     requireSupportedServer(first.version);
-    return new PgSession(client, target, shown, first, options.signal);
+    return new PgSession(client, target, shown, first, options);
   } catch (error) {
     await client.end().catch(() => {});
     if (options.signal?.aborted === true) throw options.signal.reason;
@@ -111,18 +122,20 @@ class PgSession implements Session {
     target: ConnectionTarget,
     shown: string,
     facts: ServerFacts,
-    signal: AbortSignal | undefined,
+    options: ConnectOptions,
   ) {
     this.client = client;
     this.target = target;
     this.shown = shown;
-    this.signal = signal;
+    this.signal = options.signal;
     this.serverVersionNumber = facts.version;
     this.isStandby = facts.standby;
     this.isSuperuser = facts.superuser;
     this.user = facts.user;
     this.database = facts.database;
-    this.backendPid = (client as unknown as { processID?: number }).processID;
+    // A pooler makes this number up: on the server it may be anybody's.
+    this.backendPid =
+      options.pooled === true ? undefined : (client as unknown as { processID?: number }).processID;
   }
 
   async query<Row = Record<string, unknown>>(
