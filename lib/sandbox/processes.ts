@@ -1,0 +1,106 @@
+import { execFile } from "node:child_process";
+import { readdir, readFile, readlink, realpath } from "node:fs/promises";
+import { platform } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+
+/** What a postmaster writes into `postmaster.pid`. */
+export interface PostmasterFile {
+  pid: number;
+  port: number;
+  /** `starting`, `ready`, `standby` (running, but no connections yet) or `stopping`. */
+  status: string;
+  /** System V shared memory id, the one thing that outlives a kill -9. */
+  sharedMemoryId: number | undefined;
+}
+
+export async function readPostmasterFile(dataDirectory: string): Promise<PostmasterFile | undefined> {
+  const text = await readFile(join(dataDirectory, "postmaster.pid"), "utf8").catch(() => "");
+  const lines = text.split("\n");
+  const pid = Number(lines[0]);
+  if (!Number.isInteger(pid) || pid <= 1) return undefined;
+  const id = lines[6]?.trim().split(/\s+/)[1];
+  return {
+    pid,
+    port: Number(lines[3]),
+    status: lines[7]?.trim() ?? "",
+    sharedMemoryId: id === undefined || id === "" ? undefined : Number(id),
+  };
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** Sends a signal; a process that is gone already is fine. */
+export function sendSignal(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/**
+ * The processes of the server on this data directory, its orphans included. PostgreSQL works inside its data
+ * directory, so on Linux that tells them apart from a stranger that got the same process id.
+ */
+export async function serverProcesses(dataDirectory: string): Promise<number[]> {
+  if (platform() !== "linux") return serverProcessesByParent(dataDirectory);
+  const directory = await realpath(dataDirectory).catch(() => dataDirectory);
+  const found: number[] = [];
+  for (const entry of await readdir("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    const cwd = await readlink(`/proc/${entry}/cwd`).catch(() => "");
+    if (cwd !== directory) continue;
+    const program = await readFile(`/proc/${entry}/comm`, "utf8").catch(() => "");
+    if (program.trim() === "postgres") found.push(Number(entry));
+  }
+  return found;
+}
+
+async function serverProcessesByParent(dataDirectory: string): Promise<number[]> {
+  const postmaster = await readPostmasterFile(dataDirectory);
+  if (postmaster === undefined) return [];
+  const { stdout } = await promisify(execFile)("ps", ["-A", "-o", "pid=,ppid=,command="]);
+  const found: number[] = [];
+  for (const line of stdout.split("\n")) {
+    const [pid, parent, ...command] = line.trim().split(/\s+/);
+    if (!command.join(" ").includes("postgres")) continue;
+    if (Number(pid) === postmaster.pid || Number(parent) === postmaster.pid) found.push(Number(pid));
+  }
+  return found;
+}
+
+/** The postmaster of this data directory when it runs. */
+export async function runningPostmaster(dataDirectory: string): Promise<PostmasterFile | undefined> {
+  const file = await readPostmasterFile(dataDirectory);
+  if (file === undefined || !isAlive(file.pid)) return undefined;
+  if (platform() !== "linux") return file;
+  const directory = await realpath(dataDirectory).catch(() => dataDirectory);
+  // A zombie has no working directory: it counts as ended.
+  return (await readlink(`/proc/${file.pid}/cwd`).catch(() => "")) === directory ? file : undefined;
+}
+
+/** Polls until `done` answers true. Resolves to false when the time is over first. */
+export async function waitUntil(done: () => Promise<boolean>, milliseconds: number): Promise<boolean> {
+  const end = Date.now() + milliseconds;
+  for (;;) {
+    if (await done()) return true;
+    if (Date.now() > end) return false;
+    await delay(15);
+  }
+}
+
+/** Frees what a server killed with -9 leaves in the kernel. Best effort: without `ipcrm` some bytes stay. */
+export async function removeSharedMemory(dataDirectory: string): Promise<void> {
+  const file = await readPostmasterFile(dataDirectory);
+  if (file?.sharedMemoryId === undefined || (await runningPostmaster(dataDirectory)) !== undefined) return;
+  await promisify(execFile)("ipcrm", ["-m", String(file.sharedMemoryId)]).catch(() => {});
+}
