@@ -1,0 +1,262 @@
+import { createHash } from "node:crypto";
+import { type FileHandle, mkdir, open, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { PgkeepError } from "../errors.ts";
+import type { Session } from "../ports/databases.ts";
+import { giveTo, type Owner } from "./owner.ts";
+
+export interface CopiedFile {
+  /** Relative to the data directory, with `/`. */
+  path: string;
+  sizeBytes: number;
+  /** Of what was written; hexadecimal. Empty when hashes were not asked for. */
+  sha256: string;
+}
+
+export interface BaseCopyRequest {
+  /** Superuser, or whoever may execute the backup functions. Used alone until the copy ends; its statement timeout is switched off. */
+  session: Session;
+  /** Data directory of that session's server. */
+  from: string;
+  /** New directory for the copy; must be absent or empty. */
+  to: string;
+  label: string;
+  /** Who gets the copy; null for ourselves. */
+  owner: Owner | null;
+  /** Compute each file's SHA-256. Default false. */
+  hash?: boolean;
+  /** Wait until the WAL that the copy needs is archived. Default false. */
+  waitForArchive?: boolean;
+  onFile?: (file: CopiedFile) => void;
+  signal?: AbortSignal;
+}
+
+export interface BaseCopy {
+  /** Where replay of the copy begins, and the first position at which it is consistent. */
+  startLsn: string;
+  stopLsn: string;
+  startWalFile: string;
+  stopWalFile: string;
+  timeline: number;
+  /** Text of the file `backup_label`, which is written into the copy as well. */
+  backupLabel: string;
+  /** Every file of the copy, `backup_label` included, sorted by path. */
+  files: CopiedFile[];
+}
+
+/**
+ * Copies the data directory of a running server between `pg_backup_start` and `pg_backup_stop`, as
+ * pg_basebackup does: without WAL, which the archive or a replication slot has to provide.
+ * @throws PgkeepError `refused` when the cluster has tablespaces or symbolic links; `statement-failed`
+ */
+export async function copyRunningCluster(request: BaseCopyRequest): Promise<BaseCopy> {
+  const { session, from, to } = request;
+  await refuseTablespaces(from);
+  await mkdir(to, { recursive: true, mode: 0o700 });
+  if ((await readdir(to)).length > 0) {
+    throw new PgkeepError("refused", `${to} is not empty: a base copy is not written over other files`);
+  }
+  await giveTo(request.owner, to);
+  const modern = session.serverVersionNumber >= 150_000;
+  await session.query("set statement_timeout = 0");
+  await session.query(
+    modern ? "select pg_backup_start($1, true)" : "select pg_start_backup($1, true, false)",
+    [request.label],
+  );
+  const stop = async (wait: boolean) => {
+    const rows = await session.query<{ lsn: string; label: string; file: string }>(
+      `select lsn::text, labelfile as label, pg_walfile_name(lsn) as file
+       from ${modern ? "pg_backup_stop($1)" : "pg_stop_backup(false, $1)"}`,
+      [wait],
+    );
+    return rows[0] as { lsn: string; label: string; file: string };
+  };
+  let files: CopiedFile[];
+  try {
+    files = await copyFiles(request);
+  } catch (error) {
+    await stop(false).catch(() => {});
+    throw error;
+  }
+  const stopped = await stop(request.waitForArchive ?? false);
+  files.push(await writeLabel(request, stopped.label));
+  files.sort((a, b) => (a.path < b.path ? -1 : 1));
+  return { ...parseLabel(stopped.label), stopLsn: stopped.lsn, stopWalFile: stopped.file, files };
+}
+
+async function refuseTablespaces(from: string): Promise<void> {
+  const tablespaces = await readdir(join(from, "pg_tblspc"));
+  if (tablespaces.length === 0) return;
+  throw new PgkeepError(
+    "refused",
+    `the cluster in ${from} has ${tablespaces.length} tablespace(s), which lie outside of its data directory`,
+    {
+      remedy: "move their objects to pg_default and drop the tablespaces: RDS has one storage volume as well",
+    },
+  );
+}
+
+function parseLabel(backupLabel: string) {
+  const start = /^START WAL LOCATION: (\S+) \(file ([0-9A-F]{24})\)$/m.exec(backupLabel);
+  const timeline = /^START TIMELINE: (\d+)$/m.exec(backupLabel);
+  if (start === null || timeline === null) {
+    throw new PgkeepError("internal", `the server's backup label is not understood:\n${backupLabel}`);
+  }
+  return {
+    startLsn: start[1] as string,
+    startWalFile: start[2] as string,
+    timeline: Number(timeline[1]),
+    backupLabel,
+  };
+}
+
+// What pg_basebackup leaves out: excludeDirContents and excludeFiles in PostgreSQL's basebackup.c.
+const emptied = new Set([
+  "pg_wal",
+  "pg_replslot",
+  "pg_dynshmem",
+  "pg_notify",
+  "pg_serial",
+  "pg_snapshots",
+  "pg_stat_tmp",
+  "pg_subtrans",
+]);
+const omitted = new Set([
+  "postmaster.pid",
+  "postmaster.opts",
+  "postgresql.auto.conf.tmp",
+  "current_logfiles.tmp",
+  "backup_label",
+  "tablespace_map",
+  "backup_manifest",
+]);
+const controlFile = "global/pg_control";
+
+function isOmitted(name: string): boolean {
+  return omitted.has(name) || name.startsWith("pgsql_tmp") || name.startsWith("pg_internal.init");
+}
+
+/** Temporary relations (`t3_16384`), and everything but the `_init` fork of unlogged ones. */
+function isTransient(name: string, unlogged: ReadonlySet<string>): boolean {
+  if (/^t\d+_\d+/.test(name)) return true;
+  const match = /^(\d+)(?:_(fsm|vm|init))?(?:\.\d+)?$/.exec(name);
+  return match !== null && match[2] !== "init" && unlogged.has(match[1] as string);
+}
+
+const workers = 4;
+
+async function copyFiles(request: BaseCopyRequest): Promise<CopiedFile[]> {
+  const { from, to, owner } = request;
+  const paths: string[] = [];
+  const visit = async (directory: string): Promise<void> => {
+    const entries = await readdir(join(from, directory), { withFileTypes: true }).catch(ignoreVanished);
+    const unlogged = new Set((entries ?? []).flatMap((entry) => /^(\d+)_init$/.exec(entry.name)?.[1] ?? []));
+    for (const entry of entries ?? []) {
+      const path = directory === "" ? entry.name : `${directory}/${entry.name}`;
+      if (isOmitted(entry.name) || isTransient(entry.name, unlogged)) continue;
+      if (emptied.has(path) || entry.isDirectory()) {
+        await mkdir(join(to, path), { mode: 0o700 });
+        await giveTo(owner, join(to, path));
+        if (!emptied.has(path)) await visit(path);
+      } else if (entry.isFile()) {
+        if (path !== controlFile) paths.push(path);
+      } else {
+        throw new PgkeepError("refused", `${join(from, path)} is neither a file nor a directory`);
+      }
+    }
+  };
+  await visit("");
+  const copied: CopiedFile[] = [];
+  const keep = (file: CopiedFile | undefined) => {
+    if (file === undefined) return;
+    copied.push(file);
+    request.onFile?.(file);
+  };
+  let next = 0;
+  const work = async () => {
+    const buffer = Buffer.allocUnsafe(1 << 20);
+    for (let path = paths[next++]; path !== undefined; path = paths[next++]) {
+      request.signal?.throwIfAborted();
+      keep(await copyFile(request, path, buffer));
+    }
+  };
+  await Promise.all(Array.from({ length: workers }, work));
+  // Last, as pg_basebackup does: the recovery that it describes must not begin before what was copied.
+  keep(await copyControlFile(request));
+  return copied;
+}
+
+/** Copies one file as far as it reaches when it is read. Resolves to undefined when it vanished meanwhile. */
+async function copyFile(
+  request: BaseCopyRequest,
+  path: string,
+  buffer: Buffer,
+): Promise<CopiedFile | undefined> {
+  const source = await open(join(request.from, path), "r").catch(ignoreVanished);
+  if (source === undefined) return undefined;
+  try {
+    const target = await open(join(request.to, path), "wx", 0o600);
+    try {
+      if (request.owner !== null) await target.chown(request.owner.uid, request.owner.gid);
+      const hash = request.hash === true ? createHash("sha256") : undefined;
+      let sizeBytes = 0;
+      for (;;) {
+        const { bytesRead } = await source.read(buffer, 0, buffer.length, sizeBytes);
+        if (bytesRead > 0) {
+          const chunk = buffer.subarray(0, bytesRead);
+          hash?.update(chunk);
+          await writeAll(target, chunk);
+          sizeBytes += bytesRead;
+        }
+        if (bytesRead < buffer.length) break;
+      }
+      return { path, sizeBytes, sha256: hash?.digest("hex") ?? "" };
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+/** The server rewrites its control file in place: only what two readings agree on was not caught half written. */
+async function copyControlFile(request: BaseCopyRequest): Promise<CopiedFile> {
+  const read = async () => {
+    const file = await open(join(request.from, controlFile), "r");
+    try {
+      return await file.readFile();
+    } finally {
+      await file.close();
+    }
+  };
+  let content = await read();
+  for (let again = await read(); !again.equals(content); again = await read()) content = again;
+  return writeNew(request, controlFile, content);
+}
+
+async function writeLabel(request: BaseCopyRequest, text: string): Promise<CopiedFile> {
+  return writeNew(request, "backup_label", Buffer.from(text));
+}
+
+async function writeNew(request: BaseCopyRequest, path: string, content: Buffer): Promise<CopiedFile> {
+  const target = await open(join(request.to, path), "wx", 0o600);
+  try {
+    if (request.owner !== null) await target.chown(request.owner.uid, request.owner.gid);
+    await writeAll(target, content);
+  } finally {
+    await target.close();
+  }
+  const sha256 = request.hash === true ? createHash("sha256").update(content).digest("hex") : "";
+  return { path, sizeBytes: content.length, sha256 };
+}
+
+async function writeAll(file: FileHandle, content: Buffer): Promise<void> {
+  for (let written = 0; written < content.length; ) {
+    written += (await file.write(content, written, content.length - written)).bytesWritten;
+  }
+}
+
+function ignoreVanished(error: NodeJS.ErrnoException): undefined {
+  if (error.code === "ENOENT") return undefined;
+  throw error;
+}
