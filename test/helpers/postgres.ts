@@ -1,3 +1,5 @@
+import { statfsSync } from "node:fs";
+import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect } from "vitest";
 import type { Session } from "../../lib/ports/databases.ts";
@@ -146,13 +148,27 @@ export function useServer(
   return server;
 }
 
+const roomyBytes = 4 * 2 ** 30;
+
+/** Where throw-away clusters belong: memory when there is plenty of it, which starts them in a third of the time. */
+export function fastestParent(): string {
+  const memory = "/dev/shm";
+  try {
+    const { bavail, bsize } = statfsSync(memory);
+    if (bavail * bsize > roomyBytes && freemem() > roomyBytes) return memory;
+  } catch {
+    // Not Linux, or a container without it.
+  }
+  return tmpdir();
+}
+
 /** Everything of it is in one private directory that disappears even when the test run is killed. */
 async function startEmbeddedServer(
   major: PostgresMajor,
   settings: Record<string, string>,
 ): Promise<StartedTestServer> {
   const owner = await findOwner();
-  const directory = await makeGuardedDirectory(owner, { prefix: "pgkeep-test-" });
+  const directory = await makeGuardedDirectory(owner, { parent: fastestParent(), prefix: "pgkeep-test-" });
   try {
     const { binDirectory } = await findBinaries(major, owner, directory.path);
     const files = { dataDirectory: join(directory.path, "data"), binDirectory, owner };

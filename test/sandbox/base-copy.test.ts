@@ -1,16 +1,15 @@
 import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type BaseCopy, copyRunningCluster } from "../../lib/sandbox/base-copy.ts";
-import { allMajors, useServer } from "../helpers/postgres.ts";
+import { allMajors, fastestParent, useServer } from "../helpers/postgres.ts";
 
 describe.each(allMajors)("a base copy of a running PostgreSQL %i", (major) => {
   const server = useServer(major);
   let directory = "";
   beforeEach(async () => {
-    directory = await mkdtemp(join(tmpdir(), "pgkeep-test-copy-"));
+    directory = await mkdtemp(join(fastestParent(), "pgkeep-test-copy-"));
   });
   afterEach(async () => {
     await rm(directory, { recursive: true, force: true });
