@@ -4,6 +4,8 @@ import type { Job, JobResult } from "../jobs/job.ts";
 import { runJob } from "../jobs/runner.ts";
 
 export interface Scheduler {
+  /** Runs each scheduled job once, one after the other in the order of the list. */
+  runAllOnce(): Promise<void>;
   /** When each job runs next; jobs that are switched off are absent. */
   next(): { job: string; at: Date }[];
   /** Waits for the runs that are under way, which the signal given at the start interrupts. */
@@ -11,7 +13,10 @@ export interface Scheduler {
 }
 
 /** The schedule of a job: the configuration's, else the job's own; undefined when it is switched off. */
-export function scheduleOf(job: Job, schedules: Readonly<Record<string, string | undefined>>): string | undefined {
+export function scheduleOf(
+  job: Job,
+  schedules: Readonly<Record<string, string | undefined>>,
+): string | undefined {
   const chosen = schedules[job.name] ?? job.schedule;
   return chosen === "off" ? undefined : chosen;
 }
@@ -28,27 +33,34 @@ export function startScheduler(options: {
 }): Scheduler {
   const { environment, signal } = options;
   const { schedules } = environment.config;
-  const underWay = new Set<Promise<void>>();
+  const underWay = new Map<string, Promise<void>>();
+  const runNow = (job: Job): Promise<void> => {
+    const current = underWay.get(job.name);
+    if (current !== undefined || signal.aborted) return current ?? Promise.resolve();
+    const run = runJob(job, { ports: environment.ports, config: environment.config, signal })
+      .then(options.onResult)
+      .finally(() => underWay.delete(job.name));
+    underWay.set(job.name, run);
+    return run;
+  };
   const timers = options.jobs.flatMap((job) => {
     const pattern = scheduleOf(job, schedules);
     if (pattern === undefined) return [];
-    const timer = new Cron(pattern, { timezone: schedules.timeZone, protect: true, unref: true }, async () => {
-      if (signal.aborted) return;
-      const run = runJob(job, { ports: environment.ports, config: environment.config, signal }).then(options.onResult);
-      underWay.add(run);
-      await run.finally(() => underWay.delete(run));
-    });
-    return [{ job: job.name, timer }];
+    const timer = new Cron(pattern, { timezone: schedules.timeZone, unref: true }, () => runNow(job));
+    return [{ job, timer }];
   });
   return {
     next: () =>
       timers.flatMap(({ job, timer }) => {
         const at = timer.nextRun();
-        return at === null ? [] : [{ job, at }];
+        return at === null ? [] : [{ job: job.name, at }];
       }),
+    runAllOnce: async () => {
+      for (const { job } of timers) await runNow(job);
+    },
     stop: async () => {
       for (const { timer } of timers) timer.stop();
-      await Promise.allSettled(underWay);
+      await Promise.allSettled(underWay.values());
     },
   };
 }

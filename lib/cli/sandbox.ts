@@ -1,0 +1,140 @@
+import { PgkeepError, UsageError } from "../errors.ts";
+import { jobs } from "../jobs/index.ts";
+import type { PostgresMajor } from "../postgres/versions.ts";
+import { supportedMajors } from "../postgres/versions.ts";
+import { requestFault } from "../sandbox/control.ts";
+import { faultNamed, faults } from "../sandbox/faults/index.ts";
+import { type RunningSandbox, startSandbox } from "../sandbox/sandbox.ts";
+import { startScheduler } from "../sandbox/scheduler.ts";
+import { findSandbox } from "../sandbox/state-file.ts";
+import type { Cli, GlobalOptions, Register } from "./cli.ts";
+import { several, wholeNumber } from "./options.ts";
+import { describeOutcome, runOnce } from "./sandbox-once.ts";
+import { showStatus } from "./sandbox-status.ts";
+
+interface SandboxCommandOptions extends GlobalOptions {
+  replicas?: number;
+  postgres?: PostgresMajor;
+  once?: boolean;
+  fault?: string[];
+  repair?: boolean;
+}
+
+/** `pgkeep sandbox`: real PostgreSQL with replicas, archiving and every job, on this machine. */
+export const registerSandbox: Register = (program, cli) => {
+  const sandbox = program
+    .command("sandbox")
+    .summary("bring up real PostgreSQL with replicas, WAL archiving, a workload and every job")
+    .description(
+      "Bring up real PostgreSQL on this machine: a primary with continuous WAL archiving, streaming replicas, the roles and schema pgkeep installs, a sample application with a workload, PgBouncer where the machine has it, and every job on its schedule. Ctrl-C ends it and removes everything.",
+    )
+    .option(
+      "--replicas <n>",
+      "streaming replicas (default: replicas.count of the configuration)",
+      wholeNumber(0, 15),
+    )
+    .option(
+      "--postgres <major>",
+      `PostgreSQL ${supportedMajors.join(", ")} (default: database.engineVersion)`,
+      postgresMajor,
+    )
+    .option("--once", "run the workload and every job once, print the result, and end")
+    .option("--fault <name>", "with --once: break this after the backup; may be repeated", several)
+    .action(async (_: unknown, command) => {
+      const options = command.optsWithGlobals() as SandboxCommandOptions;
+      if (options.url !== undefined)
+        throw new UsageError("a sandbox takes no --url: it brings its own servers");
+      if (options.fault !== undefined && options.once !== true) {
+        throw new UsageError("--fault goes with --once", {
+          remedy: "break a running sandbox with `pgkeep sandbox fault NAME`",
+        });
+      }
+      for (const name of options.fault ?? []) faultNamed(name);
+      if (options.json === true && options.once !== true)
+        throw new UsageError("--json goes with --once here");
+      await runSandbox(cli, options);
+    });
+  sandbox
+    .command("fault")
+    .summary("break the running sandbox on purpose, or repair it")
+    .description(
+      `Break the running sandbox on purpose, or repair it.\n\n${faults.map((fault) => `  ${fault.name.padEnd(20)}${fault.summary}`).join("\n")}`,
+    )
+    .argument("<name>", "which fault")
+    .option("--repair", "undo it")
+    .action(async (name: string, _: unknown, command) => {
+      const options = command.optsWithGlobals() as SandboxCommandOptions;
+      faultNamed(name);
+      const state = await findSandbox(cli.homeDirectory);
+      if (state === undefined) {
+        throw new PgkeepError("no-sandbox", "no sandbox is running", {
+          remedy: "start one with `pgkeep sandbox`",
+        });
+      }
+      const report = await requestFault(state, { name, repair: options.repair === true });
+      if (options.json === true) cli.json(report);
+      else cli.out(report.message);
+    });
+};
+
+function postgresMajor(text: string): PostgresMajor {
+  const major = supportedMajors.find((supported) => String(supported) === text);
+  if (major === undefined) {
+    throw new UsageError(`${JSON.stringify(text)} is not a version the sandbox can run`, {
+      remedy: `choose one of ${supportedMajors.join(", ")}`,
+    });
+  }
+  return major;
+}
+
+async function runSandbox(cli: Cli, options: SandboxCommandOptions): Promise<void> {
+  const config = await cli.loadDatabaseConfig(options);
+  const sandbox = await startSandbox({
+    config,
+    configFile: options.config ?? null,
+    homeDirectory: cli.homeDirectory,
+    ...(options.replicas === undefined ? {} : { replicas: options.replicas }),
+    ...(options.postgres === undefined ? {} : { postgresMajor: options.postgres }),
+    onProgress: (line) => cli.note(line),
+    signal: cli.signal,
+  });
+  try {
+    if (options.once === true) await once(cli, options, sandbox);
+    else await live(cli, sandbox);
+  } finally {
+    await sandbox.stop();
+  }
+}
+
+async function once(cli: Cli, options: SandboxCommandOptions, sandbox: RunningSandbox): Promise<void> {
+  const report = await runOnce(sandbox, {
+    faults: options.fault ?? [],
+    signal: cli.signal,
+    onProgress: (line) => cli.note(line),
+  });
+  if (options.json === true) cli.json(report);
+  else cli.out(`${report.outcome}: ready in ${report.ready.seconds} s, ${report.jobs.length} jobs run`);
+  if (report.outcome === "failed") cli.setExitCode(3);
+}
+
+/** Until Ctrl-C: every job once, then each on its schedule. */
+async function live(cli: Cli, sandbox: RunningSandbox): Promise<void> {
+  const view = showStatus(cli, sandbox);
+  const scheduler = startScheduler({
+    jobs,
+    environment: sandbox.environment,
+    signal: cli.signal,
+    onResult: (result) => view.jobEnded(result, describeOutcome(result)),
+  });
+  view.setSchedule(() => scheduler.next());
+  try {
+    await scheduler.runAllOnce();
+    await new Promise<void>((resolve) => {
+      if (cli.signal.aborted) resolve();
+      else cli.signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+  } finally {
+    await scheduler.stop();
+    view.end();
+  }
+}
