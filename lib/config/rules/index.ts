@@ -1,0 +1,23 @@
+import { backupRules } from "./backups.ts";
+import { connectionRules } from "./connections.ts";
+import { engineRules } from "./engine.ts";
+import { limitRules } from "./limits.ts";
+import { nameRules } from "./names.ts";
+import { networkRules } from "./network.ts";
+import { replicaRules } from "./replicas.ts";
+import type { Rule } from "./rule.ts";
+import { scheduleRules } from "./schedules.ts";
+import { windowRules } from "./windows.ts";
+
+/** Every demand on several settings together, in the order in which problems are reported. */
+export const rules: readonly Rule[] = [
+  ...nameRules,
+  ...engineRules,
+  ...replicaRules,
+  ...connectionRules,
+  ...backupRules,
+  ...windowRules,
+  ...limitRules,
+  ...scheduleRules,
+  ...networkRules,
+];

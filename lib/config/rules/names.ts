@@ -1,0 +1,106 @@
+import { shown } from "../problems.ts";
+import { type DatabaseConfig, identifierBytes } from "../schema.ts";
+import { databaseRule, error, type Rule, type RuleFinding, warning } from "./rule.ts";
+
+/** What the names of a database's roles end with, after `<prefix>_`. */
+export const roleSuffixes = ["owner", "reader", "writer", "app", "reporting", "migrations"] as const;
+
+const longestSuffixBytes = Math.max(...roleSuffixes.map((suffix) => Buffer.byteLength(`_${suffix}`)));
+
+/** What the names of a database's roles begin with. */
+export function rolePrefix(database: DatabaseConfig): string {
+  return database.roles.prefix ?? database.database.name;
+}
+
+function prefixPath({ roles }: DatabaseConfig): string {
+  return roles.prefix === undefined ? "database.name" : "roles.prefix";
+}
+
+export const nameRules: Rule[] = [
+  databaseRule({
+    name: "role-names-fit",
+    demand: `the names of the roles, \`<prefix>_migrations\` the longest, fit into ${identifierBytes} bytes`,
+    source: "PostgreSQL, Identifiers and Key Words: NAMEDATALEN − 1 bytes, the rest is cut off",
+    check: (database) => {
+      const most = identifierBytes - longestSuffixBytes;
+      const bytes = Buffer.byteLength(rolePrefix(database));
+      if (bytes <= most) return [];
+      return [
+        database.roles.prefix === undefined
+          ? error(
+              "database.name",
+              `is ${bytes} bytes long, too long to begin the names of roles; set roles.prefix, at most ${most} bytes`,
+              ["roles.prefix"],
+            )
+          : error("roles.prefix", `is ${bytes} bytes long; at most ${most}, so that its roles' names fit`),
+      ];
+    },
+  }),
+  databaseRule({
+    name: "role-names-free",
+    demand: "the prefix of the roles does not begin with `pg_` and is not `pgkeep` or `rds`",
+    source: "PostgreSQL, CREATE ROLE: pg_ is reserved; pgkeep_… are pgkeep's own roles, rds_… those of RDS",
+    check: (database) => {
+      const prefix = rolePrefix(database);
+      if (!prefix.startsWith("pg_") && !["pg", "pgkeep", "rds"].includes(prefix)) return [];
+      return [
+        error(
+          prefixPath(database),
+          `${shown(prefix)} cannot begin the names of roles, because ${
+            prefix.startsWith("pg") && prefix !== "pgkeep"
+              ? "PostgreSQL"
+              : prefix === "rds"
+                ? "RDS"
+                : "pgkeep"
+          } has roles of its own there; set another roles.prefix`,
+          ["roles.prefix", "database.name"],
+        ),
+      ];
+    },
+  }),
+  databaseRule({
+    name: "database-name-free",
+    demand: "`database.name` is not one of the server's own databases, and RDS can create it",
+    source:
+      "Amazon RDS API, CreateDBInstance, DBName: a letter, then letters, digits and underscores; rdsadmin, template0 and template1 exist on each server",
+    check: ({ database: { name } }) => {
+      if (["rdsadmin", "template0", "template1"].includes(name)) {
+        return [error("database.name", `${name} is a database of the server itself; choose another`)];
+      }
+      return /^[A-Za-z]\w*$/.test(name)
+        ? []
+        : [
+            warning(
+              "database.name",
+              `${shown(name)} can be used by URL, but RDS creates only names of a letter, then letters, digits and underscores`,
+            ),
+          ];
+    },
+  }),
+  {
+    name: "databases-told-apart",
+    demand: "no two databases share the prefix of their roles",
+    source:
+      "roles belong to the whole server: on a shared one, each would hold the rights of both; on servers of their own it is only confusing",
+    check: ({ config }) => {
+      const owners = new Map<string, DatabaseConfig>();
+      return config.databases.flatMap((database): RuleFinding[] => {
+        const prefix = rolePrefix(database);
+        const first = owners.get(prefix);
+        if (first === undefined) {
+          owners.set(prefix, database);
+          return [];
+        }
+        return [
+          {
+            ...warning(
+              prefixPath(database),
+              `${shown(prefix)} also begins the roles of ${first.key}; fine on servers of their own, but on one server both would share their roles (set roles.prefix)`,
+            ),
+            database: database.key,
+          },
+        ];
+      });
+    },
+  },
+];
