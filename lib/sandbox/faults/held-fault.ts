@@ -1,0 +1,68 @@
+import { PgkeepError } from "../../errors.ts";
+import type { Session } from "../../ports/databases.ts";
+import type { Fault, FaultContext, FaultResult } from "./fault.ts";
+import { withSuperuser } from "./held-sessions.ts";
+
+/** A fault that consists of sessions on the primary: repaired by ending them. */
+export function heldFault(
+  name: string,
+  summary: string,
+  /** `open` keeps another session as the application's writer, or as superuser. */
+  create: (
+    context: FaultContext,
+    open: (as?: "application" | "superuser") => Promise<Session>,
+  ) => Promise<Omit<FaultResult, "outcome">>,
+): Fault {
+  return {
+    name,
+    summary,
+    apply: async (context) => {
+      const { held, state } = context;
+      const pids = await held.pids(name, state);
+      if (pids.length > 0) {
+        const message = `${name} holds ${count(pids.length, "session")} already`;
+        return { outcome: "already-applied", message, details: { pids } };
+      }
+      try {
+        const result = await create(context, (as = "application") =>
+          held.open(name, state, as === "superuser" ? state.superuser : state.application.writer),
+        );
+        return { outcome: "applied", ...result };
+      } catch (error) {
+        await held.end(name, state);
+        throw error;
+      }
+    },
+    repair: async ({ held, state }) => {
+      const ended = await held.end(name, state);
+      return ended === 0
+        ? { outcome: "not-applied", message: `${name} holds no session`, details: { sessions: 0 } }
+        : {
+            outcome: "repaired",
+            message: `${count(ended, "session")} of ${name} ended`,
+            details: { sessions: ended },
+          };
+    },
+  };
+}
+
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** @throws PgkeepError `refused` when the sample application is not in the database */
+export async function requireApplication({ state }: FaultContext): Promise<void> {
+  const [row] = await withSuperuser(state, (session) =>
+    session.query<{ present: boolean }>("select to_regclass('shop.warehouses') is not null as present"),
+  );
+  if (row?.present === true) return;
+  throw new PgkeepError("refused", "the sample application is not in this sandbox's database", {
+    remedy: "start the sandbox again: it loads the application",
+  });
+}
+
+/** Process id of the session's server process. */
+export async function pidOf(session: Session): Promise<number> {
+  const [row] = await session.query<{ pid: number }>("select pg_backend_pid() as pid");
+  return row?.pid ?? 0;
+}

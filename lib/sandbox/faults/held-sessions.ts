@@ -1,0 +1,87 @@
+import type { Session } from "../../ports/databases.ts";
+import { connect } from "../../postgres/connect.ts";
+import type { Login, SandboxState } from "../state.ts";
+
+/**
+ * Sessions that faults keep open. The server's own list tells which of them still live: each has its fault's
+ * name as application name, so that a crash in between leaves no wrong memory.
+ */
+export class HeldSessions {
+  private readonly sessions = new Map<string, Session[]>();
+
+  /**
+   * Opens a session on the primary that no timeout ends, and keeps it for `fault`.
+   * @throws PgkeepError as `connect` does
+   */
+  async open(fault: string, state: SandboxState, login: Login): Promise<Session> {
+    const session = await connect(
+      { ...primaryOf(state), ...login, applicationName: sessionName(fault) },
+      { statementTimeoutMilliseconds: 0, lockTimeoutMilliseconds: 0 },
+    );
+    this.sessions.set(fault, [...(this.sessions.get(fault) ?? []), session]);
+    await session.query(
+      `select set_config(name, '0', false) from pg_settings
+        where name in ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')`,
+    );
+    return session;
+  }
+
+  /** Process ids of this fault's sessions that the primary still has. */
+  async pids(fault: string, state: SandboxState): Promise<number[]> {
+    return withSuperuser(state, async (session) => {
+      const rows = await session.query<{ pid: number }>(
+        "select pid from pg_stat_activity where application_name = $1 order by backend_start, pid",
+        [sessionName(fault)],
+      );
+      return rows.map(({ pid }) => pid);
+    });
+  }
+
+  /** Ends this fault's sessions on the server, whatever they do there, and resolves to how many there were. */
+  async end(fault: string, state: SandboxState): Promise<number> {
+    const ended = await withSuperuser(state, (session) =>
+      session.query(
+        // With its timeout (in milliseconds) it waits until the process has gone, and its locks with it.
+        `select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = $1`,
+        [sessionName(fault)],
+      ),
+    );
+    await this.forget(fault);
+    return ended.length;
+  }
+
+  /** Closes our ends of every session. */
+  async close(): Promise<void> {
+    await Promise.all([...this.sessions.keys()].map((fault) => this.forget(fault)));
+  }
+
+  private async forget(fault: string): Promise<void> {
+    const sessions = this.sessions.get(fault) ?? [];
+    this.sessions.delete(fault);
+    await Promise.all(sessions.map((session) => session.close()));
+  }
+}
+
+/** Fits into the 63 bytes of an application name. */
+function sessionName(fault: string): string {
+  return `pgkeep fault ${fault}`;
+}
+
+/** The application's database on the primary, without a login. */
+export function primaryOf(state: SandboxState): { host: string; port: number; database: string } {
+  return { host: "127.0.0.1", port: state.primary.port, database: state.database };
+}
+
+/** Runs `body` as superuser on the primary, or on the server given. @throws PgkeepError `unreachable` */
+export async function withSuperuser<T>(
+  state: SandboxState,
+  body: (session: Session) => Promise<T>,
+  port: number = state.primary.port,
+): Promise<T> {
+  const session = await connect({ ...primaryOf(state), ...state.superuser, port });
+  try {
+    return await body(session);
+  } finally {
+    await session.close();
+  }
+}
