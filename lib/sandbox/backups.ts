@@ -1,0 +1,351 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { PgkeepError } from "../errors.ts";
+import type {
+  Backup,
+  Backups,
+  BackupVerification,
+  RecoveryWindow,
+  RestoreRequest,
+  RestoreState,
+} from "../ports/backups.ts";
+import { BackupStore, requireBackupId, type StoredBackup } from "./backup-store.ts";
+import { takeBaseBackup } from "./base-backup.ts";
+import { runningPostmaster } from "./processes.ts";
+import { type RestoreSource, runRestore } from "./restore.ts";
+import { checkFiles } from "./restore-copy.ts";
+import { RestoreDirectory, type RestoreMarker, sameRequest, targetText } from "./restore-directory.ts";
+import { startServer } from "./server.ts";
+import type { SandboxState } from "./state.ts";
+import { type Archive, coverage, segmentProblem, segmentTime } from "./wal-archive.ts";
+import { parseSegmentName, segmentName } from "./wal-names.ts";
+
+export interface SandboxBackupsOptions {
+  now?: () => Date;
+  /** How long a call of `restore` waits for the end before it answers `restoring`. Default 5,000. */
+  patienceMilliseconds?: number;
+  /** How long the archiver may take for a backup's last segment. Default 60,000. */
+  archiveTimeoutMilliseconds?: number;
+  /** How long recovery may take. Default 3,600,000. */
+  recoveryTimeoutMilliseconds?: number;
+}
+
+/** What of the sandbox's state backing up and restoring needs. */
+export type BackupPlaces = Pick<
+  SandboxState,
+  | "database"
+  | "primary"
+  | "superuser"
+  | "archiveDirectory"
+  | "backupsDirectory"
+  | "scratchDirectory"
+  | "binDirectory"
+  | "owner"
+>;
+
+/** Base backups, archived WAL and restores of a sandbox's primary. */
+export function sandboxBackups(state: BackupPlaces, options: SandboxBackupsOptions = {}): Backups {
+  return new SandboxBackups(state, options);
+}
+
+interface Work {
+  abort: AbortController;
+  /** Never rejects. */
+  settled: Promise<{ marker: RestoreMarker } | { error: unknown }>;
+  result?: { marker: RestoreMarker } | { error: unknown };
+}
+
+class SandboxBackups implements Backups {
+  private readonly state: BackupPlaces;
+  private readonly store: BackupStore;
+  private readonly options: Required<SandboxBackupsOptions>;
+  private readonly restores = new Map<string, Work>();
+
+  constructor(state: BackupPlaces, options: SandboxBackupsOptions) {
+    this.state = state;
+    this.store = new BackupStore(state.backupsDirectory);
+    this.options = {
+      now: () => new Date(),
+      patienceMilliseconds: 5_000,
+      archiveTimeoutMilliseconds: 60_000,
+      recoveryTimeoutMilliseconds: 3_600_000,
+      ...options,
+    };
+  }
+
+  async create(id: string): Promise<Backup> {
+    requireBackupId(id);
+    await this.store.sweep();
+    const existing = (await this.store.list()).find((backup) => backup.id === id);
+    if (existing !== undefined && existing.status !== "failed") return existing;
+    if (existing !== undefined && (!existing.managed || existing.pinned !== undefined)) {
+      throw new PgkeepError("refused", `a failed backup named ${id} exists, which pgkeep may not replace`, {
+        remedy: "choose another name, or remove what is there",
+      });
+    }
+    await takeBaseBackup({
+      id,
+      database: this.state.database,
+      store: this.store,
+      source: { ...this.state.primary, superuser: this.state.superuser },
+      archiveDirectory: this.state.archiveDirectory,
+      now: this.options.now,
+      archiveTimeoutMilliseconds: this.options.archiveTimeoutMilliseconds,
+    });
+    return this.find(id);
+  }
+
+  list(): Promise<Backup[]> {
+    return this.store.list();
+  }
+
+  async remove(id: string): Promise<void> {
+    const backup = await this.find(id);
+    if (!backup.managed) {
+      throw new PgkeepError("refused", `pgkeep did not make ${id}, so it does not delete it`, {
+        remedy: "delete it yourself if nobody needs it",
+      });
+    }
+    if (backup.pinned !== undefined) {
+      throw new PgkeepError("refused", `the backup ${id} is pinned: ${backup.pinned.reason}`, {
+        remedy: `\`pgkeep backup unpin ${id}\` first`,
+      });
+    }
+    if (backup.status === "creating") {
+      throw new PgkeepError("refused", `the backup ${id} is being made`, {
+        remedy: "wait until it is complete",
+      });
+    }
+    await this.store.drop(id);
+  }
+
+  async pin(id: string, reason: string): Promise<void> {
+    await this.find(id);
+    await this.store.mark(id, (marks) => ({ ...marks, pinned: { reason } }));
+  }
+
+  async unpin(id: string): Promise<void> {
+    await this.find(id);
+    await this.store.mark(id, ({ pinned: _, ...marks }) => marks);
+  }
+
+  async markVerified(id: string, at: Date): Promise<void> {
+    await this.find(id);
+    await this.store.mark(id, (marks) => ({ ...marks, verifiedAt: at.toISOString() }));
+  }
+
+  async verify(id: string): Promise<BackupVerification> {
+    await this.find(id);
+    let stored: StoredBackup;
+    try {
+      stored = await this.store.read(id);
+    } catch (error) {
+      if (!(error instanceof PgkeepError) || error.code !== "backup-invalid") throw error;
+      const problems = [{ subject: "backup.json", problem: error.message }];
+      return { backupId: id, ok: false, filesChecked: 0, bytesChecked: 0, walSegmentsChecked: 0, problems };
+    }
+    const files = await checkFiles(this.store, stored);
+    const problems = [...stored.problems, ...files.problems];
+    const segments = neededSegments(stored);
+    for (const segment of segments) {
+      const problem = await segmentProblem(this.archive(stored), segment);
+      if (problem !== undefined) problems.push({ subject: segment, problem });
+    }
+    const ok = problems.length === 0;
+    if (ok) await this.markVerified(id, this.options.now());
+    return {
+      backupId: id,
+      ok,
+      filesChecked: files.files,
+      bytesChecked: files.bytes,
+      walSegmentsChecked: segments.length,
+      problems,
+    };
+  }
+
+  /**
+   * From the end of the oldest backup that leads without a gap to the newest one's WAL, to the last write of
+   * the newest archived segment that is reached without a gap.
+   */
+  async recoveryWindow(): Promise<RecoveryWindow | undefined> {
+    const usable = (await this.store.list()).filter(
+      ({ managed, status }) => managed && status === "available",
+    );
+    let window: (RecoveryWindow & { last: string }) | undefined;
+    for (const { id } of usable) {
+      const stored = await this.store.read(id);
+      const archive = this.archive(stored);
+      const start = parseSegmentName(stored.startSegment, stored.walSegmentBytes);
+      const stop = parseSegmentName(stored.stopSegment, stored.walSegmentBytes);
+      if (start === undefined || stop === undefined) continue;
+      const { segments } = await coverage(archive, start);
+      const last = segments.at(-1);
+      if (last === undefined || (parseSegmentName(last, stored.walSegmentBytes)?.number ?? -1) < stop.number)
+        continue;
+      const earliest = new Date(stored.finishedAt);
+      if (window === undefined) {
+        const written = await segmentTime(archive, last);
+        const latest = new Date(
+          Math.max(earliest.getTime(), Math.min(written.getTime(), this.options.now().getTime())),
+        );
+        window = { earliest, latest, last };
+      } else if (last === window.last) {
+        window.earliest = earliest;
+      } else {
+        break;
+      }
+    }
+    return window === undefined ? undefined : { earliest: window.earliest, latest: window.latest };
+  }
+
+  async restore(request: RestoreRequest): Promise<RestoreState> {
+    const directory = this.directoryOf(request.name);
+    let work = this.restores.get(request.name);
+    if (work === undefined) {
+      const marker = await directory.read();
+      if (marker !== undefined) {
+        if (!sameRequest(marker, request)) throw otherTarget(request, marker);
+        if (directory.isMadeElsewhere(marker)) {
+          return { status: "restoring", detail: `process ${marker.pid} is at work on it` };
+        }
+        if (marker.state === "available") return this.available(directory, marker);
+      }
+      // What a killed restore has left cannot be told from a whole one: begin again.
+      await directory.remove();
+      work = this.begin(request, directory);
+      this.restores.set(request.name, work);
+    } else if (!sameRequest(await this.markerOf(directory, request), request)) {
+      throw otherTarget(request, await this.markerOf(directory, request));
+    }
+    await Promise.race([work.settled, delay(this.options.patienceMilliseconds, undefined, { ref: false })]);
+    if (work.result === undefined) return { status: "restoring", detail: "copying files and replaying WAL" };
+    this.restores.delete(request.name);
+    if ("error" in work.result) throw work.result.error;
+    return this.available(directory, work.result.marker);
+  }
+
+  async discard(name: string): Promise<void> {
+    const work = this.restores.get(name);
+    if (work !== undefined) {
+      work.abort.abort(new PgkeepError("deadline", `the restore ${name} was discarded`));
+      await work.settled;
+      this.restores.delete(name);
+    }
+    await this.directoryOf(name).remove();
+  }
+
+  private begin(request: RestoreRequest, directory: RestoreDirectory): Work {
+    const abort = new AbortController();
+    const marker: RestoreMarker = {
+      formatVersion: 1,
+      name: request.name,
+      wanted: targetText(request.target),
+      ...(request.fromBackupId === undefined ? {} : { fromBackupId: request.fromBackupId }),
+      pid: process.pid,
+      state: "restoring",
+    };
+    const run = async () => {
+      await directory.begin(marker);
+      const finished = await runRestore(this.source(), request, directory, marker, abort.signal);
+      await directory.write(finished);
+      return finished;
+    };
+    const work: Work = {
+      abort,
+      settled: run().then(
+        (finished) => ({ marker: finished }),
+        async (error: unknown) => {
+          // Nothing half restored stays behind; what went wrong is in the error.
+          await directory.remove().catch(() => {});
+          return { error };
+        },
+      ),
+    };
+    void work.settled.then((result) => {
+      work.result = result;
+    });
+    return work;
+  }
+
+  private async available(directory: RestoreDirectory, marker: RestoreMarker): Promise<RestoreState> {
+    const running = await runningPostmaster(directory.data);
+    const { port } =
+      running ??
+      (await startServer({
+        dataDirectory: directory.data,
+        binDirectory: this.state.binDirectory,
+        owner: this.state.owner,
+      }));
+    return {
+      status: "available",
+      endpoint: { host: "127.0.0.1", port },
+      backupId: marker.backupId ?? "",
+      ...(marker.lastCommitAt === undefined ? {} : { lastCommitAt: new Date(marker.lastCommitAt) }),
+    };
+  }
+
+  private async markerOf(directory: RestoreDirectory, request: RestoreRequest): Promise<RestoreMarker> {
+    // Between the call that began it and its marker there is nothing to compare with yet.
+    return (
+      (await directory.read()) ?? {
+        formatVersion: 1,
+        name: request.name,
+        wanted: targetText(request.target),
+        ...(request.fromBackupId === undefined ? {} : { fromBackupId: request.fromBackupId }),
+        pid: process.pid,
+        state: "restoring",
+      }
+    );
+  }
+
+  private source(): RestoreSource {
+    const { primary, superuser, database, archiveDirectory, binDirectory, owner } = this.state;
+    return {
+      store: this.store,
+      archiveDirectory,
+      primary: { dataDirectory: primary.dataDirectory, port: primary.port, superuser, database },
+      binDirectory,
+      owner,
+      window: () => this.recoveryWindow(),
+      now: this.options.now,
+      recoveryTimeoutMilliseconds: this.options.recoveryTimeoutMilliseconds,
+    };
+  }
+
+  private archive(stored: StoredBackup): Archive {
+    return {
+      directories: [this.state.archiveDirectory],
+      segmentBytes: stored.walSegmentBytes,
+      systemIdentifier: stored.systemIdentifier,
+    };
+  }
+
+  private directoryOf(name: string): RestoreDirectory {
+    return new RestoreDirectory(this.state.scratchDirectory, name, this.state.owner);
+  }
+
+  private async find(id: string): Promise<Backup> {
+    const backup = (await this.store.list()).find((entry) => entry.id === id);
+    if (backup !== undefined) return backup;
+    throw new PgkeepError("not-found", `there is no backup named ${id}`, {
+      remedy: "see the names with `pgkeep backup list`",
+    });
+  }
+}
+
+/** The WAL without which the backup is not consistent, oldest first. */
+function neededSegments(stored: StoredBackup): string[] {
+  const start = parseSegmentName(stored.startSegment, stored.walSegmentBytes);
+  const stop = parseSegmentName(stored.stopSegment, stored.walSegmentBytes);
+  if (start === undefined || stop === undefined) return [stored.startSegment];
+  return Array.from({ length: stop.number - start.number + 1 }, (_, index) =>
+    segmentName({ timeline: stored.timeline, number: start.number + index }, stored.walSegmentBytes),
+  );
+}
+
+function otherTarget(request: RestoreRequest, marker: RestoreMarker): PgkeepError {
+  return new PgkeepError(
+    "refused",
+    `an instance named ${request.name} exists already, restored to ${marker.wanted}`,
+    { remedy: "choose another name, or discard it with `pgkeep restore --discard NAME`" },
+  );
+}
