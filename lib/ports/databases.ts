@@ -74,7 +74,7 @@ export interface ReplicaServer {
 export interface Replicas {
   list(): Promise<ReplicaServer[]>;
   /** Where applications reach the primary through a pooler, when there is one. */
-  readonly primaryPooledEndpoint?: Endpoint;
+  readonly primaryPooledEndpoint?: Endpoint | undefined;
   /** Whether a TCP connection and a login packet are answered there within the time; never throws. */
   answers(endpoint: Endpoint, timeoutMilliseconds: number): Promise<boolean>;
 }

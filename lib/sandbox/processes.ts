@@ -1,7 +1,8 @@
 import { execFile } from "node:child_process";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { readdir, readFile, readlink, realpath } from "node:fs/promises";
 import { platform } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 
@@ -54,15 +55,46 @@ export function sendSignal(pid: number, signal: NodeJS.Signals): void {
 export async function serverProcesses(dataDirectory: string): Promise<number[]> {
   if (platform() !== "linux") return serverProcessesByParent(dataDirectory);
   const directory = await realpath(dataDirectory).catch(() => dataDirectory);
-  const found: number[] = [];
-  for (const entry of await readdir("/proc")) {
-    if (!/^\d+$/.test(entry)) continue;
-    const cwd = await readlink(`/proc/${entry}/cwd`).catch(() => "");
-    if (cwd !== directory) continue;
-    const program = await readFile(`/proc/${entry}/comm`, "utf8").catch(() => "");
-    if (program.trim() === "postgres") found.push(Number(entry));
+  return programsIn((cwd) => cwd === directory, ["postgres"]);
+}
+
+/** Synchronous calls: a few hundred tiny readings of /proc take a tenth of the time that way. */
+function programsIn(wanted: (cwd: string) => boolean, programs: readonly string[]): number[] {
+  return readdirSync("/proc").flatMap((entry) => {
+    if (!/^\d+$/.test(entry)) return [];
+    try {
+      if (!wanted(readlinkSync(`/proc/${entry}/cwd`))) return [];
+      const program = readFileSync(`/proc/${entry}/comm`, "utf8").trim();
+      return programs.includes(program) ? [Number(entry)] : [];
+    } catch {
+      return []; // ended meanwhile, or not ours to look at
+    }
+  });
+}
+
+/** Ends every server and pooler that works below this directory at once, without a checkpoint. */
+export async function endServersBelow(directory: string): Promise<void> {
+  const root = await realpath(directory);
+  const files = await readdir(root, { recursive: true });
+  const dataDirectories = files
+    .filter((file) => basename(file) === "postmaster.pid")
+    .map((file) => join(root, dirname(file)));
+  const running = async () => {
+    if (platform() === "linux") {
+      return programsIn((cwd) => cwd === root || cwd.startsWith(`${root}/`), ["postgres", "pgbouncer"]);
+    }
+    return (await Promise.all(dataDirectories.map(serverProcessesByParent))).flat();
+  };
+  for (const pid of await running()) sendSignal(pid, "SIGQUIT");
+  const gone = await waitUntil(async () => (await running()).length === 0, 6_000);
+  if (!gone) {
+    await waitUntil(async () => {
+      const left = await running();
+      for (const pid of left) sendSignal(pid, "SIGKILL");
+      return left.length === 0;
+    }, 5_000);
   }
-  return found;
+  await Promise.all(dataDirectories.map(removeSharedMemory));
 }
 
 async function serverProcessesByParent(dataDirectory: string): Promise<number[]> {

@@ -85,29 +85,44 @@ export async function initCluster(
   await writeOwned(server.owner, join(server.dataDirectory, "pg_hba.conf"), hostBasedAuthentication);
   const main = join(server.dataDirectory, "postgresql.conf");
   await writeOwned(server.owner, main, `${await readFile(main, "utf8")}\ninclude 'pgkeep.conf'\n`);
-  await configureServer(server, {});
+  await configureServer(server, baseSettings);
 }
 
 /**
- * Writes `pgkeep.conf`: the base settings and these. They win over what `ALTER SYSTEM` left in a copied
- * cluster. Takes effect at the next start. The port belongs to `startServer`.
+ * Changes settings in `pgkeep.conf`: those not named stay, `null` removes one. They win over what `ALTER
+ * SYSTEM` left in a copied cluster. Takes effect at the next start. The port belongs to `startServer`.
  */
-export async function configureServer(server: ServerFiles, settings: ServerSettings): Promise<void> {
-  const all: ServerSettings = { ...baseSettings, ...settings };
-  const lines = Object.entries(all).map(([name, value]) => `${name} = ${settingText(value)}`);
-  await writeOwned(server.owner, join(server.dataDirectory, "pgkeep.conf"), `${lines.join("\n")}\n`);
+export async function configureServer(
+  server: ServerFiles,
+  changes: Record<string, ServerSettings[string] | null>,
+): Promise<void> {
+  const file = join(server.dataDirectory, "pgkeep.conf");
+  const settings = new Map(settingLines(await readFile(file, "utf8").catch(() => "")));
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null) settings.delete(name);
+    else settings.set(name, settingText(value));
+  }
+  const text = [...settings].map(([name, value]) => `${name} = ${value}\n`).join("");
+  await writeOwned(server.owner, file, text);
   const automatic = join(server.dataDirectory, "postgresql.auto.conf");
-  const text = await readFile(automatic, "utf8").catch(() => "");
-  const kept = text.split("\n").filter((line) => {
-    const name = /^\s*([\w.]+)\s*=/.exec(line)?.[1]?.toLowerCase();
-    return name === undefined || (name !== "port" && !(name in all));
+  const ours = (name: string) => name === "port" || settings.has(name) || name in changes;
+  const kept = settingLines(await readFile(automatic, "utf8").catch(() => "")).filter(
+    ([name]) => !ours(name),
+  );
+  await writeOwned(server.owner, automatic, kept.map(([name, value]) => `${name} = ${value}\n`).join(""));
+}
+
+function settingLines(text: string): [name: string, value: string][] {
+  return text.split("\n").flatMap((line): [string, string][] => {
+    const match = /^\s*([\w.]+)\s*=\s*(.*)$/.exec(line);
+    return match === null ? [] : [[(match[1] as string).toLowerCase(), match[2] as string]];
   });
-  await writeOwned(server.owner, automatic, kept.join("\n"));
 }
 
 function settingText(value: string | number | boolean): string {
   if (typeof value === "boolean") return value ? "on" : "off";
-  return `'${String(value).replaceAll("\\", "\\\\").replaceAll("'", "''")}'`;
+  const escaped = String(value).replaceAll("\\", "\\\\").replaceAll("'", "''").replaceAll("\n", "\\n");
+  return `'${escaped}'`;
 }
 
 async function writeOwned(owner: Owner | null, file: string, text: string): Promise<void> {
