@@ -25,6 +25,8 @@ export interface Cli {
   /** A table without frames, columns aligned. */
   table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string;
   readonly isTerminal: boolean;
+  /** Against which relative file names count. */
+  readonly workingDirectory: string;
   /** Where pointers to running sandboxes are kept. */
   readonly homeDirectory: string;
   /** Aborted by Ctrl-C or SIGTERM. */

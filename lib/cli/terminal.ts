@@ -30,6 +30,7 @@ export function createCli(terminal: Terminal): Cli & { readonly exitCode: ExitCo
     table,
     isTerminal: terminal.stdout.isTTY === true,
     signal: terminal.signal,
+    workingDirectory: terminal.workingDirectory,
     homeDirectory: terminal.homeDirectory,
     get exitCode() {
       return exitCode;

@@ -53,8 +53,8 @@ export function allowed(schema: z.core.$ZodType): string {
 }
 
 function listOf(schema: z.ZodArray): string {
-  const { maximum } = schema._zod.bag;
-  return typeof maximum === "number" ? `a list of at most ${maximum}` : "a list";
+  const limit = schema.def.checks?.find((check) => check instanceof z.core.$ZodCheckMaxLength);
+  return limit === undefined ? "a list" : `a list of at most ${limit._zod.def.maximum}`;
 }
 
 function allowedNumber(schema: z.ZodNumber): string {

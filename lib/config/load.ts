@@ -46,7 +46,10 @@ export function checkConfig(text: string, options: CheckOptions = {}): CheckedCo
     rule
       .check(context)
       .filter((finding) => !touchesRemoved(finding, file))
-      .map((finding, _, all) => locate(sayWhose(finding, all, config), rule.name, file, source.root)),
+      .map((finding, _, all) => ({
+        ...locate(finding, file, source.root, whose(finding, all, config)),
+        rule: rule.name,
+      })),
   );
   const problems = inFileOrder(withoutRepeats([...source.problems, ...file.problems, ...found]));
   const failed = problems.some((problem) => problem.severity === "error");
@@ -175,29 +178,27 @@ function touchesRemoved(finding: RuleFinding, file: ValidatedFile): boolean {
   });
 }
 
-/** Names the databases that a setting is wrong for, where it is right for others. */
-function sayWhose(finding: RuleFinding, all: readonly RuleFinding[], config: Config): RuleFinding {
+/** The databases that a shared setting is wrong for, where it is right for others; empty when for all. */
+function whose(finding: RuleFinding, all: readonly RuleFinding[], config: Config): string {
   const same = all.filter(({ path, message }) => path === finding.path && message === finding.message);
-  if (finding.database === undefined || same.length === config.databases.length) return finding;
-  const keys = same.flatMap(({ database }) => database ?? []);
-  return { ...finding, message: `${finding.message} (in ${keys.join(", ")})` };
+  if (finding.database === undefined || same.length === config.databases.length) return "";
+  return ` (in ${same.flatMap(({ database }) => database ?? []).join(", ")})`;
 }
 
 function locate(
   finding: RuleFinding,
-  rule: string,
   file: ValidatedFile,
   root: SourceNode | undefined,
-): ConfigProblem {
+  whom: string,
+): Omit<ConfigProblem, "rule"> {
   const places = candidates(finding, finding.path, file);
   const written = places.find((place) => findEntry(root, place) !== undefined);
   const entry = written && findEntry(root, written);
   return {
     severity: finding.severity,
-    rule,
     path: formatPath(written ?? places[0] ?? []),
     ...(entry === undefined ? {} : { line: entry.line, column: entry.column }),
-    message: finding.message,
+    message: written?.[0] === "databases" ? finding.message : `${finding.message}${whom}`,
   };
 }
 

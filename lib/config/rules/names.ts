@@ -19,7 +19,7 @@ function prefixPath({ roles }: DatabaseConfig): string {
 export const nameRules: Rule[] = [
   databaseRule({
     name: "role-names-fit",
-    demand: `the names of the roles, \`<prefix>_migrations\` the longest, fit into ${identifierBytes} bytes`,
+    demand: `the names of the roles, \`<prefix>_migrations\` the longest, fit into ${identifierBytes} bytes (a warning when the prefix is the database's name, which is then cut and gets a digest)`,
     source: "PostgreSQL, Identifiers and Key Words: NAMEDATALEN − 1 bytes, the rest is cut off",
     check: (database) => {
       const most = identifierBytes - longestSuffixBytes;
@@ -27,35 +27,45 @@ export const nameRules: Rule[] = [
       if (bytes <= most) return [];
       return [
         database.roles.prefix === undefined
-          ? error(
+          ? warning(
               "database.name",
-              `is ${bytes} bytes long, too long to begin the names of roles; set roles.prefix, at most ${most} bytes`,
+              `is ${bytes} bytes long, so the names of its roles are cut and get a digest; set roles.prefix, at most ${most} bytes, to choose them`,
               ["roles.prefix"],
             )
-          : error("roles.prefix", `is ${bytes} bytes long; at most ${most}, so that its roles' names fit`),
+          : error(
+              "roles.prefix",
+              `is ${bytes} bytes long; at most ${most}, so that the names of the roles fit`,
+            ),
       ];
     },
   }),
   databaseRule({
     name: "role-names-free",
-    demand: "the prefix of the roles does not begin with `pg_` and is not `pgkeep` or `rds`",
-    source: "PostgreSQL, CREATE ROLE: pg_ is reserved; pgkeep_… are pgkeep's own roles, rds_… those of RDS",
+    demand:
+      "the names of the roles do not begin with `pg_`; nor, as a warning, as those of pgkeep or RDS do (`pgkeep_`, `rds_`)",
+    source: "PostgreSQL, CREATE ROLE: names that begin with pg_ are reserved for the server",
     check: (database) => {
       const prefix = rolePrefix(database);
-      if (!prefix.startsWith("pg_") && !["pg", "pgkeep", "rds"].includes(prefix)) return [];
-      return [
-        error(
-          prefixPath(database),
-          `${shown(prefix)} cannot begin the names of roles, because ${
-            prefix.startsWith("pg") && prefix !== "pgkeep"
-              ? "PostgreSQL"
-              : prefix === "rds"
-                ? "RDS"
-                : "pgkeep"
-          } has roles of its own there; set another roles.prefix`,
-          ["roles.prefix", "database.name"],
-        ),
-      ];
+      const path = prefixPath(database);
+      const others = ["roles.prefix", "database.name"];
+      if (`${prefix}_`.startsWith("pg_")) {
+        return [
+          error(
+            path,
+            `${shown(prefix)} cannot begin the names of roles, because PostgreSQL reserves pg_; set another roles.prefix`,
+            others,
+          ),
+        ];
+      }
+      return /^(?:pgkeep|rds)(?:_|$)/.test(prefix)
+        ? [
+            warning(
+              path,
+              `${shown(prefix)} begins the names of roles that are easily taken for those of pgkeep or RDS; set another roles.prefix`,
+              others,
+            ),
+          ]
+        : [];
     },
   }),
   databaseRule({
