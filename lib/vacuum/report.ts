@@ -1,0 +1,108 @@
+import type { Holder } from "./horizon.ts";
+import type { Action, Work } from "./plan.ts";
+import type { Relation } from "./relation.ts";
+import type { Reason } from "./triggers.ts";
+
+export type TableEntry = { schema: string; table: string };
+
+export type VacuumedTable = TableEntry & {
+  action: string;
+  reasons: Reason[];
+  seconds: number;
+  /** Dead rows, TOAST included, as the statistics estimate them. */
+  deadBefore: number;
+  /** Null when they could not be read, or only ANALYZE ran on a partitioned table. */
+  deadAfter: number | null;
+  pagesBefore: number;
+};
+
+export type PlannedTable = TableEntry & {
+  action: string;
+  reasons: Reason[];
+  predictedSeconds: number;
+  lock: string;
+  /** For FULL: free disk space that the copy needs. */
+  diskNeededBytes?: number;
+  sql: string;
+};
+
+export type LeftTable = TableEntry & {
+  action: string;
+  reasons: Reason[];
+  predictedSeconds: number;
+  why: string;
+};
+
+/** The list is cut after the first entries; `total` counts all. */
+export type Listed<T> = { total: number; tables: T[] };
+
+export type VacuumReport = {
+  /** Relations that were looked at. */
+  considered: number;
+  due: number;
+  vacuumed: Listed<VacuumedTable>;
+  skippedLocked: Listed<TableEntry & { heldBy: string | null }>;
+  heldBack: { holders: Holder[] } & Listed<TableEntry & { reasons: Reason[]; holders: string[] }>;
+  notPermitted: Listed<TableEntry & { remedy: string }> & { systemCatalogs: number };
+  failed: Listed<TableEntry & { error: string }>;
+  left: Listed<LeftTable>;
+  budgetSeconds: number;
+  secondsUsed: number;
+  /** True when the deadline ended the run before its budget. */
+  interrupted: boolean;
+  dryRun: boolean;
+  /** With a dry run: what would be done, in this order. */
+  planned?: Listed<PlannedTable>;
+  /** What limits the result, in sentences. */
+  notes: string[];
+};
+
+/** A step's result may have 256 KB; the rest is for the other fields of the run. */
+const maximalBytes = 200_000;
+
+export function entryOf(relation: Relation): TableEntry {
+  return { schema: relation.schema, table: relation.table };
+}
+
+/** Ratios to two places, triggers to whole rows. */
+export function shownReasons(reasons: readonly Reason[]): Reason[] {
+  return reasons.map((reason) => ({
+    ...reason,
+    trigger: Math.round(reason.trigger),
+    ratio: Math.round(reason.ratio * 100) / 100,
+  }));
+}
+
+export function lockOf(action: Action): string {
+  return action.vacuum === "full"
+    ? "ACCESS EXCLUSIVE: no reads or writes while it runs"
+    : "SHARE UPDATE EXCLUSIVE: reads and writes go on";
+}
+
+/** The rewritten table and its indexes exist beside the old ones until the end. */
+export function diskNeededBytes(work: Work, blockBytes: number): number {
+  const { relation } = work;
+  return (relation.relPages + (relation.toast?.relPages ?? 0) + relation.indexPages) * blockBytes;
+}
+
+/** The report with its lists cut, evenly, until it fits into a step's result. */
+export function bounded(report: VacuumReport): VacuumReport {
+  for (let longest = 200; ; longest = Math.floor(longest / 2)) {
+    const cut = <T>(list: Listed<T>): Listed<T> => ({ ...list, tables: list.tables.slice(0, longest) });
+    const fitting: VacuumReport = {
+      ...report,
+      vacuumed: cut(report.vacuumed),
+      skippedLocked: cut(report.skippedLocked),
+      heldBack: { ...cut(report.heldBack), holders: report.heldBack.holders.slice(0, Math.min(20, longest)) },
+      notPermitted: {
+        ...cut(report.notPermitted),
+        tables: report.notPermitted.tables.slice(0, Math.min(20, longest)),
+        systemCatalogs: report.notPermitted.systemCatalogs,
+      },
+      failed: cut(report.failed),
+      left: cut(report.left),
+      ...(report.planned === undefined ? {} : { planned: cut(report.planned) }),
+    };
+    if (longest <= 1 || Buffer.byteLength(JSON.stringify(fitting)) <= maximalBytes) return fitting;
+  }
+}
