@@ -19,7 +19,7 @@ export async function benchPruning(): Promise<BenchResult> {
   const shuffled = backups.map((backup, index) => ({ backup, key: (index * 7919) % count }));
   shuffled.sort((a, b) => a.key - b.key);
   const list = shuffled.map(({ backup }) => backup);
-  const policy = { keepDaily: 7, keepWeekly: 4, keepMonthly: 12 };
+  const policy = { daily: 7, weekly: 4, monthly: 12 };
   const baselineSeconds = await medianSeconds(5, async () => [...list].sort((a, b) => a.startedAt.getTime() - b.startedAt.getTime()));
   const oursSeconds = await medianSeconds(5, async () => planRetention(list, now, policy));
   return {

@@ -1,0 +1,61 @@
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { defaultConfig } from "../lib/config/load.ts";
+import type { DatabaseConfig } from "../lib/config/schema.ts";
+import { findBinaries } from "../lib/sandbox/binaries.ts";
+import { findOwner } from "../lib/sandbox/owner.ts";
+import { makeGuardedDirectory } from "../lib/sandbox/reaper.ts";
+import { startSandbox } from "../lib/sandbox/sandbox.ts";
+import { initCluster, startServer, stopServer } from "../lib/sandbox/server.ts";
+import { type BenchResult, medianSeconds } from "./bench.ts";
+
+const major = 17;
+const servers = 3;
+
+/** A sandbox with two replicas, roles, application and poolers, against bare initdb and start of three servers. */
+export async function benchReady(): Promise<BenchResult> {
+  const baselineSeconds = await medianSeconds(3, bareServers);
+  const config = defaultConfig().databases[0] as DatabaseConfig;
+  const homeDirectory = join(tmpdir(), `pgkeep-bench-${process.pid}`);
+  const ready: number[] = [];
+  for (let run = 0; run < 3; run += 1) {
+    const sandbox = await startSandbox({ config, configFile: null, homeDirectory, replicas: servers - 1, postgresMajor: major, signal: new AbortController().signal });
+    ready.push(sandbox.readySeconds);
+    await sandbox.stop();
+  }
+  await rm(homeDirectory, { recursive: true, force: true });
+  ready.sort((a, b) => a - b);
+  const oursSeconds = ready[1] ?? Number.NaN;
+  const ratio = oursSeconds / baselineSeconds;
+  return {
+    name: "sandbox ready with 2 replicas",
+    baseline: "initdb and start of three servers, one after the other",
+    baselineSeconds,
+    oursSeconds,
+    ratio,
+    limit: "ratio ≤ 1.5",
+    ok: ratio <= 1.5,
+    note: "ours includes roles and schema, the sample application with its rows, archiving, replicas and poolers",
+  };
+}
+
+async function bareServers(): Promise<void> {
+  const owner = await findOwner();
+  const directory = await makeGuardedDirectory(owner, {});
+  const { binDirectory } = await findBinaries(major, owner, directory.path);
+  const started = [];
+  for (let number = 0; number < servers; number += 1) {
+    const files = { dataDirectory: join(directory.path, `server-${number}`), binDirectory, owner };
+    await initCluster(files, { user: "bench", password: "bench" });
+    await startServer(files);
+    started.push(files);
+  }
+  // Stopping is not part of either figure, but has to happen.
+  stopping.push(async () => {
+    for (const files of started) await stopServer(files, "immediate");
+    await directory.remove();
+  });
+}
+
+const stopping: (() => Promise<void>)[] = [];

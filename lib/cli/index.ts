@@ -1,0 +1,25 @@
+import { registerBackup } from "./backup.ts";
+import type { Register } from "./cli.ts";
+import { registerConfig } from "./config.ts";
+import { registerHealth } from "./health.ts";
+import { registerInstall } from "./install.ts";
+import { registerMetrics } from "./metrics.ts";
+import { registerRestore } from "./restore.ts";
+import { registerRoles } from "./roles.ts";
+import { registerRouting } from "./routing.ts";
+import { registerRun } from "./run.ts";
+import { registerSandbox } from "./sandbox.ts";
+
+/** Every command, in the order of the help. */
+export const commands: readonly Register[] = [
+  registerSandbox,
+  registerRun,
+  registerHealth,
+  registerMetrics,
+  registerBackup,
+  registerRestore,
+  registerRouting,
+  registerInstall,
+  registerRoles,
+  registerConfig,
+];
