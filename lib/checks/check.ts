@@ -45,9 +45,12 @@ export interface CounterSample {
 export interface CheckContext {
   session: Session;
   config: DatabaseConfig;
+  /** The server's own clock when the run began. */
   now: Date;
   /** The sample of the previous run, when there is one. */
   previous?: CounterSample;
+  /** Why there is none. */
+  previousMissingBecause?: string;
 }
 
 export interface CheckOutcome {
