@@ -13,7 +13,12 @@ export interface BenchResult {
   note?: string;
 }
 
-/** Median of an odd number of runs of `work`, in seconds. */
+/** The middle one of an odd number of values. */
+export function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+/** Median of so many runs of `work`, in seconds. */
 export async function medianSeconds(runs: number, work: () => Promise<unknown>): Promise<number> {
   const times: number[] = [];
   for (let run = 0; run < runs; run += 1) {
@@ -21,6 +26,5 @@ export async function medianSeconds(runs: number, work: () => Promise<unknown>):
     await work();
     times.push((performance.now() - begin) / 1000);
   }
-  times.sort((a, b) => a - b);
-  return times[Math.floor(times.length / 2)] ?? Number.NaN;
+  return median(times);
 }

@@ -28,7 +28,10 @@ for (const [name, bench] of Object.entries(benches)) {
   results.push(await bench());
 }
 
-const table = new Table({ head: ["benchmark", "ours", "baseline", "ratio", "bound", "holds"], style: { head: [], border: [] } });
+const table = new Table({
+  head: ["benchmark", "ours", "baseline", "ratio", "bound", "holds"],
+  style: { head: [], border: [] },
+});
 for (const result of results) {
   table.push([
     result.name,
@@ -40,7 +43,8 @@ for (const result of results) {
   ]);
 }
 process.stdout.write(`${table.toString()}\n`);
-for (const result of results) if (result.note !== undefined) process.stdout.write(`${result.name}: ${result.note}\n`);
+for (const result of results)
+  if (result.note !== undefined) process.stdout.write(`${result.name}: ${result.note}\n`);
 mkdirSync("coverage", { recursive: true });
 writeFileSync("coverage/bench.json", `${JSON.stringify(results, null, 2)}\n`);
 process.exitCode = results.every((result) => result.ok) ? 0 : 1;

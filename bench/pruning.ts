@@ -20,7 +20,9 @@ export async function benchPruning(): Promise<BenchResult> {
   shuffled.sort((a, b) => a.key - b.key);
   const list = shuffled.map(({ backup }) => backup);
   const policy = { daily: 7, weekly: 4, monthly: 12 };
-  const baselineSeconds = await medianSeconds(5, async () => [...list].sort((a, b) => a.startedAt.getTime() - b.startedAt.getTime()));
+  const baselineSeconds = await medianSeconds(5, async () =>
+    [...list].sort((a, b) => a.startedAt.getTime() - b.startedAt.getTime()),
+  );
   const oursSeconds = await medianSeconds(5, async () => planRetention(list, now, policy));
   return {
     name: `pruning plan of ${count.toLocaleString("en")} backups`,

@@ -8,25 +8,32 @@ import { findOwner } from "../lib/sandbox/owner.ts";
 import { makeGuardedDirectory } from "../lib/sandbox/reaper.ts";
 import { startSandbox } from "../lib/sandbox/sandbox.ts";
 import { initCluster, startServer, stopServer } from "../lib/sandbox/server.ts";
-import { type BenchResult, medianSeconds } from "./bench.ts";
+import { type BenchResult, median } from "./bench.ts";
 
 const major = 17;
 const servers = 3;
 
 /** A sandbox with two replicas, roles, application and poolers, against bare initdb and start of three servers. */
 export async function benchReady(): Promise<BenchResult> {
-  const baselineSeconds = await medianSeconds(3, bareServers);
+  const bare = [await bareServers(), await bareServers(), await bareServers()];
+  const baselineSeconds = median(bare);
   const config = defaultConfig().databases[0] as DatabaseConfig;
   const homeDirectory = join(tmpdir(), `pgkeep-bench-${process.pid}`);
   const ready: number[] = [];
   for (let run = 0; run < 3; run += 1) {
-    const sandbox = await startSandbox({ config, configFile: null, homeDirectory, replicas: servers - 1, postgresMajor: major, signal: new AbortController().signal });
+    const sandbox = await startSandbox({
+      config,
+      configFile: null,
+      homeDirectory,
+      replicas: servers - 1,
+      postgresMajor: major,
+      signal: new AbortController().signal,
+    });
     ready.push(sandbox.readySeconds);
     await sandbox.stop();
   }
   await rm(homeDirectory, { recursive: true, force: true });
-  ready.sort((a, b) => a - b);
-  const oursSeconds = ready[1] ?? Number.NaN;
+  const oursSeconds = median(ready);
   const ratio = oursSeconds / baselineSeconds;
   return {
     name: "sandbox ready with 2 replicas",
@@ -40,10 +47,12 @@ export async function benchReady(): Promise<BenchResult> {
   };
 }
 
-async function bareServers(): Promise<void> {
+/** Seconds until three empty servers accept connections; stopping them again is not counted. */
+async function bareServers(): Promise<number> {
   const owner = await findOwner();
   const directory = await makeGuardedDirectory(owner, {});
   const { binDirectory } = await findBinaries(major, owner, directory.path);
+  const begin = performance.now();
   const started = [];
   for (let number = 0; number < servers; number += 1) {
     const files = { dataDirectory: join(directory.path, `server-${number}`), binDirectory, owner };
@@ -51,11 +60,8 @@ async function bareServers(): Promise<void> {
     await startServer(files);
     started.push(files);
   }
-  // Stopping is not part of either figure, but has to happen.
-  stopping.push(async () => {
-    for (const files of started) await stopServer(files, "immediate");
-    await directory.remove();
-  });
+  const seconds = (performance.now() - begin) / 1000;
+  for (const files of started) await stopServer(files, "immediate");
+  await directory.remove();
+  return seconds;
 }
-
-const stopping: (() => Promise<void>)[] = [];
