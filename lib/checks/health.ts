@@ -216,13 +216,13 @@ function summarize(results: readonly HealthResult[]): HealthSummary {
 }
 
 /** Whether there is a finding of this severity or a worse one. */
-export function hasFindingAtLeast(report: HealthReport, severity: Severity): boolean {
+export function hasFindingAtLeast(report: Pick<HealthReport, "summary">, severity: Severity): boolean {
   return severities
     .slice(0, severities.indexOf(severity) + 1)
     .some((level) => report.summary.findings[level] > 0);
 }
 
 /** Whether anything at all could be assessed. */
-export function assessedAnything(report: HealthReport): boolean {
+export function assessedAnything(report: Pick<HealthReport, "summary">): boolean {
   return report.summary.passed + report.summary.withFindings > 0;
 }

@@ -1,6 +1,6 @@
 import type { CheckOutcome } from "../checks/check.ts";
 import { describeHealth } from "../checks/describe-health.ts";
-import { assessedAnything, checkHealth, type HealthReport } from "../checks/health.ts";
+import { checkHealth as askEverything, assessedAnything, type HealthReport } from "../checks/health.ts";
 import { type HeartbeatWritten, heartbeatSchedule, writeHeartbeat } from "../checks/heartbeat.ts";
 import { plural } from "../checks/outcome.ts";
 import { readPreviousSample } from "../checks/samples.ts";
@@ -16,7 +16,7 @@ export type CheckHealthReport = Omit<HealthReport, "metrics"> & { heartbeat: Hea
  * are data, and alarms fire from the metrics. It fails when the primary cannot be reached (`Up` is 0 then)
  * or when nothing could be assessed.
  */
-export const checkHealthJob = defineJob({
+export const checkHealth = defineJob({
   name: "check-health",
   summary: "Ask whether the database is well, and write the heartbeat",
   schedule: heartbeatSchedule,
@@ -62,7 +62,7 @@ async function assess(
   context: StepContext<Record<string, never>, "primary">,
   session: Session,
 ): Promise<CheckHealthReport> {
-  const { metrics, ...report } = await checkHealth({
+  const { metrics, ...report } = await askEverything({
     session,
     config: context.config,
     now: context.clock.now(),
