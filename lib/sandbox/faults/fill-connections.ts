@@ -10,20 +10,24 @@ const batch = 8;
 
 export const fillConnections = heldFault(
   "fill-connections",
-  "take every connection that ordinary roles may have: new ones are refused; monitoring comes in by the reserved ones (PostgreSQL 16 and newer) and reports 100 %, before 16 it is refused too",
-  async ({ state }, open) => {
+  "take every connection that ordinary roles may have: new ones are refused, monitoring's too unless the server reserves some for it (reserved_connections, PostgreSQL 16 and newer)",
+  async ({ state, clock, signal }, open) => {
     const [limit] = await withSuperuser(state, (session) =>
       session.query<{ connections: number }>("select current_setting('max_connections')::int as connections"),
     );
+    const most = limit?.connections ?? 0;
     let opened = 0;
-    let full = false;
-    while (!full && opened < (limit?.connections ?? 0)) {
-      const results = await Promise.allSettled(Array.from({ length: batch }, () => open()));
-      for (const result of results) {
-        if (result.status === "fulfilled") opened++;
-        else if (hasSqlState(result.reason, SqlState.tooManyConnections)) full = true;
-        else throw result.reason;
-      }
+    // Sessions that were just leaving free their places a moment later: ask again before believing.
+    for (let refusals = 0; refusals < 4 && opened < most; ) {
+      const size = refusals === 0 ? batch : 1;
+      const results = await Promise.allSettled(Array.from({ length: size }, () => open()));
+      const failures = results.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
+      const surprise = failures.find((reason) => !hasSqlState(reason, SqlState.tooManyConnections));
+      if (surprise !== undefined) throw surprise;
+      opened += size - failures.length;
+      if (failures.length === 0) continue;
+      refusals++;
+      await clock.sleep(30, signal);
     }
     const monitoringGetsIn = await canLogIn(state);
     const rest = monitoringGetsIn
@@ -31,7 +35,7 @@ export const fillConnections = heldFault(
       : "not even monitoring gets in";
     return {
       message: `the application holds ${opened} more connections, so that none is free; ${rest}`,
-      details: { opened, maxConnections: limit?.connections ?? 0, monitoringGetsIn },
+      details: { opened, maxConnections: most, monitoringGetsIn },
     };
   },
 );

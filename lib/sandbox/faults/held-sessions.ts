@@ -1,3 +1,5 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { PgkeepError } from "../../errors.ts";
 import type { Session } from "../../ports/databases.ts";
 import { connect } from "../../postgres/connect.ts";
 import type { Login, SandboxState } from "../state.ts";
@@ -39,15 +41,24 @@ export class HeldSessions {
 
   /** Ends this fault's sessions on the server, whatever they do there, and resolves to how many there were. */
   async end(fault: string, state: SandboxState): Promise<number> {
-    const ended = await withSuperuser(state, (session) =>
-      session.query(
-        // With its timeout (in milliseconds) it waits until the process has gone, and its locks with it.
-        `select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = $1`,
+    const ended = await withSuperuser(state, async (session) => {
+      const sessions = await session.query(
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1",
         [sessionName(fault)],
-      ),
-    );
+      );
+      // Their locks are free when they are gone, not when they were told to go.
+      for (let attempt = 0; attempt < 500; attempt++) {
+        const left = await session.query(
+          "select 1 from pg_stat_activity where application_name = $1 limit 1",
+          [sessionName(fault)],
+        );
+        if (left.length === 0) return sessions.length;
+        await delay(10);
+      }
+      throw new PgkeepError("timeout", `a session of the fault ${fault} did not end within 5 s`);
+    });
     await this.forget(fault);
-    return ended.length;
+    return ended;
   }
 
   /** Closes our ends of every session. */
