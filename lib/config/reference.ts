@@ -71,9 +71,10 @@ export function renderConfigurationReference(): string {
     "",
     "## Rules across settings",
     "",
-    "| rule | what must hold | source |",
-    "| --- | --- | --- |",
-    ...rules.map((rule) => row([code(rule.name), rule.demand, rule.source])),
+    ...table(
+      ["rule", "what must hold", "source"],
+      rules.map((rule) => [code(rule.name), rule.demand, rule.source]),
+    ),
     "",
   ].join("\n");
 }
@@ -85,10 +86,14 @@ function sections(all: Readonly<Record<string, z.ZodType>>): string[] {
     "",
     `${descriptionOf(schema)}.`,
     "",
-    "| setting | allowed | default | meaning |",
-    "| --- | --- | --- | --- |",
-    ...settings(schema, name).map((setting) =>
-      row([code(setting.path), setting.allowed, setting.default, setting.description]),
+    ...table(
+      ["setting", "allowed", "default", "meaning"],
+      settings(schema, name).map((setting) => [
+        code(setting.path),
+        setting.allowed,
+        setting.default,
+        setting.description,
+      ]),
     ),
   ]);
 }
@@ -97,13 +102,21 @@ function code(text: string): string {
   return `\`${text}\``;
 }
 
-function row(cells: readonly string[]): string {
-  const escaped = cells.map((cell) =>
-    cell
-      .split("`")
-      .map((part, index) => (index % 2 === 0 ? part.replaceAll("<", "&lt;").replaceAll("*", "\\*") : part))
-      .join("`")
-      .replaceAll("|", "\\|"),
-  );
-  return `| ${escaped.join(" | ")} |`;
+/** A table whose columns are as wide as their widest cell, as the project's formatter lays it out. */
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const cells = [head, ...rows].map((row) => row.map(escaped));
+  const widths = head.map((_, column) => Math.max(3, ...cells.map((row) => row[column]?.length ?? 0)));
+  const line = (row: readonly string[]) =>
+    `| ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;
+  const [first = [], ...others] = cells;
+  return [line(first), line(widths.map((width) => "-".repeat(width))), ...others.map(line)];
+}
+
+/** Outside code, what Markdown would take for markup is escaped. */
+function escaped(cell: string): string {
+  return cell
+    .split("`")
+    .map((part, index) => (index % 2 === 0 ? part.replaceAll("<", "&lt;").replaceAll("*", "\\*") : part))
+    .join("`")
+    .replaceAll("|", "\\|");
 }
