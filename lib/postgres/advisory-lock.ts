@@ -18,3 +18,12 @@ export async function tryAdvisoryLock(session: Session, name: string): Promise<b
 export async function releaseAdvisoryLock(session: Session, name: string): Promise<void> {
   await session.query("select pg_advisory_unlock($1::int, hashtext($2))", [lockNamespace, name]);
 }
+
+/** The same for the running transaction: the lock ends with it. */
+export async function tryTransactionLock(session: Session, name: string): Promise<boolean> {
+  const rows = await session.query<{ locked: boolean }>(
+    "select pg_try_advisory_xact_lock($1::int, hashtext($2)) as locked",
+    [lockNamespace, name],
+  );
+  return rows[0]?.locked === true;
+}

@@ -13,6 +13,8 @@ export const SqlState = {
   foreignKeyViolation: "23503",
   insufficientPrivilege: "42501",
   readOnlyTransaction: "25006",
+  serializationFailure: "40001",
+  deadlockDetected: "40P01",
   lockNotAvailable: "55P03",
   objectInUse: "55006",
   queryCanceled: "57014",

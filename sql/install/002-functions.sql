@@ -23,11 +23,9 @@
 --       it). column_extreme is the column's largest value (smallest for a descending sequence), null
 --       for an empty table. ahead is false when the next value was already used, null when that
 --       cannot be told (cycling sequence, column that is not a number).
---   pgkeep.prune_job_runs(keep interval) → bigint
---       Deletes finished runs that began longer ago than that (at least a day); how many.
 --
 -- Arguments are oids in practice: `pgkeep.table_rows(c.oid)`; a name as text would need USAGE on its schema.
--- All but the last are read-only, see the caller's snapshot and respect its statement_timeout.
+-- They are read-only, see the caller's snapshot and respect its statement_timeout.
 -- Errors mean "not assessable" and carry the object's name:
 --   42501 insufficient_privilege   "pgkeep" may not read it, row security filters it, or amcheck is not granted
 --   42809 wrong_object_type        a view, foreign table, system table …
@@ -297,22 +295,6 @@ begin
     end if;
     return next;
   end loop;
-end
-$function$;
-
-create function pgkeep.prune_job_runs(keep interval) returns bigint
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp
-as $function$
-declare
-  deleted bigint;
-begin
-  if keep < interval '1 day' then
-    raise invalid_parameter_value using message = 'job runs are kept for a day at least';
-  end if;
-  delete from pgkeep.job_run where finished_at is not null and started_at < clock_timestamp() - keep;
-  get diagnostics deleted = row_count;
-  return deleted;
 end
 $function$;
 
