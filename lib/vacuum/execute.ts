@@ -11,7 +11,8 @@ export type StatementOutcome =
   | { kind: "not permitted"; remedy: string }
   /** Dropped since the plan was made. */
   | { kind: "gone" }
-  | { kind: "out of time" }
+  /** By the statement timeout, or by someone with pg_cancel_backend. */
+  | { kind: "cancelled" }
   | { kind: "failed"; error: string };
 
 /**
@@ -19,7 +20,11 @@ export type StatementOutcome =
  * they are told apart by SQLSTATE, because their texts are translated.
  * @throws what ends the whole run: the deadline's reason, a lost connection
  */
-export async function runStatement(session: Session, work: Work): Promise<StatementOutcome> {
+export async function runStatement(
+  session: Session,
+  work: Work,
+  deadline: AbortSignal,
+): Promise<StatementOutcome> {
   const warnings: Notice[] = [];
   try {
     await session.query(work.sql, undefined, {
@@ -28,9 +33,10 @@ export async function runStatement(session: Session, work: Work): Promise<Statem
       },
     });
   } catch (error) {
+    if (deadline.aborted) throw error;
     if (hasSqlState(error, SqlState.lockNotAvailable)) return locked(session, work);
     if (hasSqlState(error, SqlState.undefinedTable, SqlState.invalidSchemaName)) return { kind: "gone" };
-    if (hasSqlState(error, SqlState.queryCanceled)) return { kind: "out of time" };
+    if (hasSqlState(error, SqlState.queryCanceled)) return { kind: "cancelled" };
     if (hasSqlState(error, SqlState.insufficientPrivilege)) {
       return { kind: "not permitted", remedy: errorMessage(error) };
     }

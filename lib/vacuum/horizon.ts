@@ -87,7 +87,7 @@ function holderOf(row: Row): Holder {
     ...(row.kind === "prepared transaction" && row.object !== null ? { gid: row.object } : {}),
     holds: row.holds,
     ageTransactions: row.ageTransactions,
-    ageSeconds: row.ageSeconds === null ? null : Math.round(row.ageSeconds * 10) / 10,
+    ageSeconds: row.ageSeconds,
     abandoned: row.kind === "replication slot" && row.active === false,
     remedy,
   };

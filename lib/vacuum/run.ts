@@ -108,7 +108,12 @@ function emptyReport(
     vacuumed: { total: 0, tables: [] },
     skippedLocked: { total: 0, tables: [] },
     heldBack: {
-      holders: [...holders].sort((a, b) => b.ageTransactions - a.ageTransactions),
+      holders: [...holders]
+        .sort((a, b) => b.ageTransactions - a.ageTransactions)
+        .map((holder) => ({
+          ...holder,
+          ageSeconds: holder.ageSeconds === null ? null : rounded(holder.ageSeconds),
+        })),
       total: planned.heldBack.length,
       tables: planned.heldBack.map((held) => ({
         ...entryOf(held.relation),
@@ -193,7 +198,7 @@ async function work(
         `${item.label} ${item.relation.schema}.${item.relation.table} (${position + 1} of ${planned.work.length})`,
       );
       const started = performance.now();
-      const outcome = await runStatement(session, item);
+      const outcome = await runStatement(session, item, run.deadline);
       const seconds = (performance.now() - started) / 1000;
       switch (outcome.kind) {
         case "done": {
@@ -221,12 +226,14 @@ async function work(
           report.notPermitted.total += 1;
           report.notPermitted.tables.push({ ...entryOf(item.relation), remedy: outcome.remedy });
           break;
-        case "out of time":
+        case "cancelled":
           leave(
             report,
             item,
             predicted,
-            "was stopped when the budget ended; what it has done so far stays done",
+            remainingSeconds() > 0.1
+              ? "was cancelled by someone on the server"
+              : "was stopped when the budget ended; what it has done so far stays done",
           );
           break;
         case "failed":

@@ -80,8 +80,10 @@ function storageParameters(options: readonly string[] | null): Map<string, numbe
   const numbers = new Map<string, number>();
   for (const option of options ?? []) {
     const equals = option.indexOf("=");
-    const value = Number(option.slice(equals + 1));
-    if (equals > 0 && Number.isFinite(value)) numbers.set(option.slice(0, equals), value);
+    const text = option.slice(equals + 1);
+    const value = Number(text);
+    if (equals > 0 && text.trim() !== "" && Number.isFinite(value))
+      numbers.set(option.slice(0, equals), value);
   }
   return numbers;
 }

@@ -24,6 +24,8 @@ interface Options {
 
 async function run(server: TestServer, database: string, options: Options = {}) {
   const { login, maintenance, ...rest } = options;
+  // Before 15, statistics are read from a file that may be half a second old.
+  if (server.major < 15) await delay(700);
   const ports = portsFor(server.target(database, login));
   const config = configFor(
     database,
@@ -46,28 +48,29 @@ const own = (list: { tables: { schema: string; table: string }[] }) =>
   names(list).filter((name) => !name.startsWith("pg_catalog."));
 
 /** A table with 1,000 rows, vacuumed and analysed, without dead rows. */
-async function cleanTable(session: Session, name: string, options = ""): Promise<void> {
-  await session.query(
+async function cleanTable(server: TestServer, database: string, name: string, options = ""): Promise<void> {
+  await change(
+    server,
+    database,
     `create table ${name} (id int primary key, note text) ${options === "" ? "" : `with (${options})`}`,
+    `insert into ${name} select i, 'note ' || i from generate_series(1, 1000) i`,
   );
-  await session.query(`insert into ${name} select i, 'note ' || i from generate_series(1, 1000) i`);
-  await session.query(`vacuum (analyze) ${name}`);
+  await change(server, database, `vacuum (analyze) ${name}`);
 }
 
-async function makeDirty(session: Session, name: string, rows = 500): Promise<void> {
-  await session.query(`update ${name} set note = note || '!' where id <= ${rows}`);
-  await countsArrive(session);
+async function makeDirty(server: TestServer, database: string, name: string, rows = 500): Promise<void> {
+  await change(server, database, `update ${name} set note = note || '!' where id <= ${rows}`);
 }
 
-/** Statistics of this session reach the others when it ends or after a second; before 15 half a second later. */
-async function countsArrive(session: Session): Promise<void> {
-  if (session.serverVersionNumber >= 150_000) await session.query("select pg_stat_force_next_flush()");
-  else await delay(1_600);
-  await session.query("select 1");
-  if (session.serverVersionNumber < 150_000) await delay(600);
+/** In a session of its own: what it did to the statistics is there for others when it has ended. */
+async function change(server: TestServer, database: string, ...statements: string[]): Promise<void> {
+  const session = await server.connect(database);
+  for (const statement of statements) await session.query(statement);
+  await session.close();
 }
 
 async function vacuumCounts(session: Session): Promise<Map<string, number>> {
+  if (session.serverVersionNumber < 150_000) await delay(700);
   const rows = await session.query<{ name: string; n: number }>(
     `select schemaname || '.' || relname as name, vacuum_count + analyze_count as n from pg_stat_user_tables`,
   );
@@ -81,10 +84,10 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
     for (const name of ["public.clean_a", "public.clean_b", "public.dirty_a", "public.dirty_b"]) {
-      await cleanTable(session, name);
+      await cleanTable(server, database, name);
     }
-    await makeDirty(session, "public.dirty_a", 300);
-    await makeDirty(session, "public.dirty_b", 900);
+    await makeDirty(server, database, "public.dirty_a", 300);
+    await makeDirty(server, database, "public.dirty_b", 900);
     const before = await vacuumCounts(session);
     const { report, data } = succeeded(await run(server, database));
     expect(own(report.vacuumed)).toEqual(["public.dirty_b", "public.dirty_a"]);
@@ -110,15 +113,17 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
   it("only analyses what has changed without leaving dead rows, and what nobody has ever counted", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await cleanTable(session, "public.grown");
-    await session.query("insert into public.grown select i, 'new' from generate_series(2001, 2200) i");
-    await session.query("create table public.fresh (id int)");
-    await session.query("insert into public.fresh select generate_series(1, 60)");
-    await session.query("create table public.unknown as select generate_series(1, 500) as id");
-    await session.query("analyze public.unknown");
-    await countsArrive(session);
-    await session.query("select pg_stat_reset_single_table_counters('public.unknown'::regclass)");
-    await countsArrive(session);
+    await cleanTable(server, database, "public.grown");
+    await change(
+      server,
+      database,
+      "insert into public.grown select i, 'new' from generate_series(2001, 2200) i",
+    );
+    await change(server, database, "create table public.fresh (id int)");
+    await change(server, database, "insert into public.fresh select generate_series(1, 60)");
+    await change(server, database, "create table public.unknown as select generate_series(1, 500) as id");
+    await change(server, database, "analyze public.unknown");
+    await change(server, database, "select pg_stat_reset_single_table_counters('public.unknown'::regclass)");
     const { report } = succeeded(await run(server, database));
     const actions = Object.fromEntries(
       report.vacuumed.tables.map((entry) => [entry.table, [entry.action, entry.reasons[0]?.counter]]),
@@ -135,19 +140,21 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
     await cleanTable(
-      session,
+      server,
+      database,
       "public.strict",
       "autovacuum_vacuum_threshold=10, autovacuum_vacuum_scale_factor=0",
     );
     await cleanTable(
-      session,
+      server,
+      database,
       "public.lax",
       "autovacuum_vacuum_threshold=5000, autovacuum_analyze_threshold=5000",
     );
-    await cleanTable(session, "public.disabled", "autovacuum_enabled=false");
-    await makeDirty(session, "public.strict", 20);
-    await makeDirty(session, "public.lax", 900);
-    await makeDirty(session, "public.disabled", 900);
+    await cleanTable(server, database, "public.disabled", "autovacuum_enabled=false");
+    await makeDirty(server, database, "public.strict", 20);
+    await makeDirty(server, database, "public.lax", 900);
+    await makeDirty(server, database, "public.disabled", 900);
     const { report } = succeeded(await run(server, database));
     expect(own(report.vacuumed).sort()).toEqual(["public.disabled", "public.strict"]);
     const strict = report.vacuumed.tables.find((entry) => entry.table === "strict");
@@ -158,15 +165,20 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
   it("vacuums a table for its TOAST table's sake", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await session.query("create table public.documents (id int primary key, body text)");
-    await session.query("alter table public.documents alter body set storage external");
-    await session.query(
+    await change(server, database, "create table public.documents (id int primary key, body text)");
+    await change(server, database, "alter table public.documents alter body set storage external");
+    await change(
+      server,
+      database,
       "insert into public.documents select i, repeat('x', 100000) from generate_series(1, 60) i",
     );
-    await session.query("insert into public.documents select i, 'small' from generate_series(61, 5000) i");
-    await session.query("vacuum (analyze) public.documents");
-    await session.query("update public.documents set body = repeat('y', 100000) where id <= 60");
-    await countsArrive(session);
+    await change(
+      server,
+      database,
+      "insert into public.documents select i, 'small' from generate_series(61, 5000) i",
+    );
+    await change(server, database, "vacuum (analyze) public.documents");
+    await change(server, database, "update public.documents set body = repeat('y', 100000) where id <= 60");
     const { report } = succeeded(await run(server, database));
     const entry = report.vacuumed.tables.find((table) => table.table === "documents");
     expect(entry?.action).toBe("VACUUM");
@@ -181,15 +193,18 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
   it("analyses a partitioned table once, and its partitions by their own need", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await session.query("create table public.events (id int, note text) partition by range (id)");
-    await session.query(
+    await change(server, database, "create table public.events (id int, note text) partition by range (id)");
+    await change(
+      server,
+      database,
       "create table public.events_1 partition of public.events for values from (0) to (1000)",
     );
-    await session.query(
+    await change(
+      server,
+      database,
       "create table public.events_2 partition of public.events for values from (1000) to (2000)",
     );
-    await session.query("insert into public.events select i, 'x' from generate_series(0, 1999) i");
-    await countsArrive(session);
+    await change(server, database, "insert into public.events select i, 'x' from generate_series(0, 1999) i");
     const first = succeeded(await run(server, database));
     expect(own(first.report.vacuumed)).toContain("public.events");
     const rows = await session.query(
@@ -204,10 +219,10 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
   it("skips a locked table and says who holds it", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await cleanTable(session, "public.busy");
-    await cleanTable(session, "public.free");
-    await makeDirty(session, "public.busy");
-    await makeDirty(session, "public.free");
+    await cleanTable(server, database, "public.busy");
+    await cleanTable(server, database, "public.free");
+    await makeDirty(server, database, "public.busy");
+    await makeDirty(server, database, "public.free");
     const locker = await server.connect(database);
     await locker.query("begin");
     await locker.query("lock table public.busy in access exclusive mode");
@@ -225,12 +240,13 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
   it("does not burn its budget while an old transaction keeps the dead rows, and names it", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await cleanTable(session, "public.held");
+    await cleanTable(server, database, "public.held");
     const holder = await server.connect(database);
     await holder.query("begin isolation level repeatable read");
     await holder.query("select 1 from public.held limit 1");
     const pid = (await holder.query<{ pid: number }>("select pg_backend_pid() as pid"))[0]?.pid;
-    await makeDirty(session, "public.held", 900);
+    await makeDirty(server, database, "public.held", 900);
+    await delay(1_000);
     const before = await vacuumCounts(session);
     const { report } = succeeded(await run(server, database));
     expect(names(report.heldBack)).toContain("public.held");
@@ -257,12 +273,13 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
   it("names a prepared transaction that keeps the dead rows, and how to finish it", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await cleanTable(session, "public.held");
+    await cleanTable(server, database, "public.held");
     const gid = `it's "odd"`;
     await session.query("begin");
     await session.query("update public.held set note = 'prepared' where id = 1000");
     await session.query(`prepare transaction 'it''s "odd"'`);
-    await makeDirty(session, "public.held", 900);
+    await makeDirty(server, database, "public.held", 900);
+    await delay(1_000);
     const { report } = succeeded(await run(server, database));
     expect(names(report.heldBack)).toContain("public.held");
     expect(report.heldBack.holders).toEqual([
@@ -280,16 +297,18 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
   it("holds back only catalogs for an abandoned logical slot", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await cleanTable(session, "public.ordinary");
+    await cleanTable(server, database, "public.ordinary");
     await session.query("vacuum pg_catalog.pg_attribute");
     await session.query("select pg_create_logical_replication_slot('forgotten', 'pgoutput')");
     for (let i = 0; i < 40; i += 1) {
-      await session.query(
+      await change(
+        server,
+        database,
         `create table public.passing (${Array.from({ length: 60 }, (_, n) => `c${n} int`).join()})`,
       );
-      await session.query("drop table public.passing");
+      await change(server, database, "drop table public.passing");
     }
-    await makeDirty(session, "public.ordinary", 900);
+    await makeDirty(server, database, "public.ordinary", 900);
     const { report } = succeeded(await run(server, database));
     expect(own(report.vacuumed)).toEqual(["public.ordinary"]);
     expect(report.vacuumed.tables.find((table) => table.table === "ordinary")?.deadAfter).toBe(0);
@@ -322,10 +341,9 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
     await session.query(`create schema ${identifier(hostile[4] as string)}`);
     for (const name of hostile) {
       const table = qualified(hostile[4] as string, name);
-      await cleanTable(session, table);
-      await session.query(`update ${table} set note = note || '!' where id <= 900`);
+      await cleanTable(server, database, table);
+      await change(server, database, `update ${table} set note = note || '!' where id <= 900`);
     }
-    await countsArrive(session);
     const { report } = succeeded(await run(server, database));
     const done = report.vacuumed.tables.filter((entry) => entry.schema === hostile[4]);
     expect(done.map((entry) => entry.table).sort()).toEqual([...hostile].sort());
@@ -339,13 +357,14 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
     const login = { user: `keeper_${major}`, password: "secret" };
     await session.query(`create role ${login.user} login password 'secret'`);
     await session.query("create schema hidden");
-    await cleanTable(session, "public.theirs");
-    await cleanTable(session, "public.mine");
-    await cleanTable(session, "hidden.mine");
+    await cleanTable(server, database, "public.theirs");
+    await cleanTable(server, database, "public.mine");
+    await cleanTable(server, database, "hidden.mine");
     for (const table of ["public.mine", "hidden.mine"]) {
       await session.query(`alter table ${table} owner to ${login.user}`);
     }
-    for (const table of ["public.theirs", "public.mine", "hidden.mine"]) await makeDirty(session, table, 900);
+    for (const table of ["public.theirs", "public.mine", "hidden.mine"])
+      await makeDirty(server, database, table, 900);
     const { report } = succeeded(await run(server, database, { login }));
     expect(names(report.vacuumed)).toEqual(["public.mine"]);
     expect(
@@ -372,9 +391,9 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
   it("does a VACUUM FULL only to tables that are named", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await cleanTable(session, "public.bloated");
-    await cleanTable(session, "public.other");
-    await session.query("delete from public.bloated where id > 10");
+    await cleanTable(server, database, "public.bloated");
+    await cleanTable(server, database, "public.other");
+    await change(server, database, "delete from public.bloated where id > 10");
     const size = async (name: string) =>
       (
         await session.query<{ node: number }>(
@@ -410,7 +429,7 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
   it("finds a young limit of a table's age and freezes it", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await cleanTable(session, "public.aging", "autovacuum_freeze_max_age=100000");
+    await cleanTable(server, database, "public.aging", "autovacuum_freeze_max_age=100000");
     await session.query(
       "do $$ begin for i in 1..90000 loop perform txid_current(); commit; end loop; end $$",
     );
@@ -419,6 +438,7 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
     expect(entry?.action).toBe("VACUUM (FREEZE)");
     expect(entry?.reasons).toEqual([
       expect.objectContaining({ counter: "transaction id age", trigger: 100_000 }),
+      expect.objectContaining({ counter: "transaction id age", trigger: 100_000, toast: true }),
     ]);
     const rows = await session.query<{ age: number }>(
       "select age(relfrozenxid) as age from pg_class where oid = 'public.aging'::regclass",
@@ -434,8 +454,8 @@ describe("vacuum, on any version", () => {
   it("changes nothing in a dry run, and gives the statements with their reasons", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await cleanTable(session, "public.dirty");
-    await makeDirty(session, "public.dirty", 900);
+    await cleanTable(server, database, "public.dirty");
+    await makeDirty(server, database, "public.dirty", 900);
     const before = await vacuumCounts(session);
     const { report, data } = succeeded(await run(server, database, { dryRun: true }));
     expect(report.planned?.tables.filter((entry) => entry.schema === "public")).toEqual([
@@ -454,10 +474,10 @@ describe("vacuum, on any version", () => {
   it("does not start a table that would not fit into the budget, and goes on with those that do", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await cleanTable(session, "public.huge");
-    await cleanTable(session, "public.small");
-    await makeDirty(session, "public.huge", 1000);
-    await makeDirty(session, "public.small", 500);
+    await cleanTable(server, database, "public.huge");
+    await cleanTable(server, database, "public.small");
+    await makeDirty(server, database, "public.huge", 1000);
+    await makeDirty(server, database, "public.small", 500);
     await session.query(
       "update pg_class set relpages = 10000000, relallvisible = 0 where oid = 'public.huge'::regclass",
     );
@@ -476,10 +496,9 @@ describe("vacuum, on any version", () => {
     const session = await server.connect(database);
     const tables = Array.from({ length: 12 }, (_, i) => `public.t${String(i).padStart(2, "0")}`);
     for (const table of tables) {
-      await cleanTable(session, table);
-      await session.query(`update ${table} set note = note || '!'`);
+      await cleanTable(server, database, table);
+      await change(server, database, `update ${table} set note = note || '!'`);
     }
-    await countsArrive(session);
     const stop = new AbortController();
     const { result, report } = await run(server, database, {
       signal: stop.signal,
@@ -487,7 +506,7 @@ describe("vacuum, on any version", () => {
         if (message.includes("(5 of")) stop.abort(new Error("enough"));
       },
     });
-    expect(result.outcome).toBe("succeeded");
+    expect(result.reason).toBeUndefined();
     expect(report.interrupted).toBe(true);
     expect(report.vacuumed.total).toBeGreaterThanOrEqual(4);
     expect(report.vacuumed.total).toBeLessThan(12);
@@ -501,10 +520,13 @@ describe("vacuum, on any version", () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
     await session.query(`create function public.slow(i int) returns int language plpgsql immutable
-                         as $$ begin perform pg_sleep(0.01); return i; end $$`);
-    await cleanTable(session, "public.slow_index");
+                         as $$ begin return i; end $$`);
+    await cleanTable(server, database, "public.slow_index");
     await session.query("create index on public.slow_index (public.slow(id))");
-    await makeDirty(session, "public.slow_index", 900);
+    // ANALYZE computes the index's expression for each row of its sample.
+    await session.query(`create or replace function public.slow(i int) returns int language plpgsql immutable
+                         as $$ begin perform pg_sleep(0.01); return i; end $$`);
+    await change(server, database, "delete from public.slow_index where id <= 500");
     const begin = performance.now();
     const { report } = succeeded(await run(server, database, { arguments: { budgetSeconds: 1 } }));
     expect(performance.now() - begin).toBeLessThan(6_000);
@@ -537,7 +559,7 @@ describe("vacuum, on any version", () => {
   it("vacuums everything when the whole database is asked for", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
-    await cleanTable(session, "public.clean");
+    await cleanTable(server, database, "public.clean");
     const { report } = succeeded(await run(server, database, { arguments: { wholeDatabase: true } }));
     expect(own(report.vacuumed)).toContain("public.clean");
     expect(report.vacuumed.total).toBeGreaterThan(50);
@@ -549,13 +571,13 @@ describe("vacuum, on any version", () => {
     const session = await server.connect(database);
     await session.query(`create function public.breaks(i int) returns int language plpgsql immutable as $$
       begin if current_setting('application_name') = 'pgkeep' and i > 1000 then raise 'broken'; end if; return i; end $$`);
-    await cleanTable(session, "public.broken");
-    await cleanTable(session, "public.whole");
+    await cleanTable(server, database, "public.broken");
+    await cleanTable(server, database, "public.whole");
     await session.query("create index on public.broken (public.breaks(id))");
     await session.query(`create or replace function public.breaks(i int) returns int language plpgsql immutable as $$
       begin raise 'broken on purpose'; end $$`);
-    await session.query("delete from public.broken where id <= 900");
-    await makeDirty(session, "public.whole", 500);
+    await change(server, database, "delete from public.broken where id <= 900");
+    await makeDirty(server, database, "public.whole", 500);
     const { result, report } = await run(server, database);
     expect(result.outcome).toBe("failed");
     expect(result.reason).toContain("public.broken");
