@@ -47,6 +47,8 @@ const operations = { writes, reads, reports } as const;
 export function startWorkload(options: WorkloadOptions): Workload {
   const run = new WorkloadRun(options);
   const ended = run.run(Number.POSITIVE_INFINITY);
+  // Whoever stops it is told.
+  ended.catch(() => {});
   return {
     counters: () => run.counters(),
     stop: async () => {
@@ -89,8 +91,8 @@ class WorkloadRun {
   };
   private left = 0;
   private shop: ShopSize | undefined;
-  private document: RoutingDocument | undefined;
-  private documentReadAt = Number.NEGATIVE_INFINITY;
+  private document: Promise<RoutingDocument | undefined> = Promise.resolve(undefined);
+  private documentAskedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: WorkloadOptions) {
     this.options = options;
@@ -194,14 +196,15 @@ class WorkloadRun {
     return document.primary.servesReads ? document.primary.endpoint : undefined;
   }
 
-  private async routing(): Promise<RoutingDocument | undefined> {
-    if (performance.now() - this.documentReadAt > 1_000) {
-      this.documentReadAt = performance.now();
-      try {
-        this.document = await this.options.routing();
-      } catch (error) {
+  /** All clients share one answer for a second; when none comes, the last one stands. */
+  private routing(): Promise<RoutingDocument | undefined> {
+    if (performance.now() - this.documentAskedAt > 1_000) {
+      this.documentAskedAt = performance.now();
+      const last = this.document;
+      this.document = this.options.routing().catch((error: unknown) => {
         this.failed("read-routing", "none", error);
-      }
+        return last;
+      });
     }
     return this.document;
   }
