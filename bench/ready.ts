@@ -61,7 +61,7 @@ async function bareServers(): Promise<number> {
     started.push(files);
   }
   const seconds = (performance.now() - begin) / 1000;
-  for (const files of started) await stopServer(files, "immediate");
+  for (const files of started) await stopServer(files.dataDirectory, "immediate");
   await directory.remove();
   return seconds;
 }

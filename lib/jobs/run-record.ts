@@ -2,6 +2,9 @@ import type { Json } from "../json.ts";
 import type { Session } from "../ports/databases.ts";
 import type { Job, JobResult, Run } from "./job.ts";
 
+/** Runs of one job that are kept: two days of a job that runs each minute, years of a daily one. */
+const runsKept = 2_880;
+
 /** Largest report that is kept in `pgkeep.job_run`; a larger one is replaced by its size. */
 const maximumReportBytes = 1_048_576;
 
@@ -47,7 +50,7 @@ export async function recordStart(session: Session, job: Job, run: Run, holdsLoc
   );
 }
 
-/** Notes the end of a run, and forgets runs that nobody needs: beyond 14 days, keeping the newest 40 of each job. */
+/** Notes the end of a run, and forgets the job's oldest ones. */
 export async function recordEnd(session: Session, result: JobResult): Promise<void> {
   await session.query(
     `update pgkeep.job_run
@@ -64,10 +67,10 @@ export async function recordEnd(session: Session, result: JobResult): Promise<vo
   );
   await session.query(
     `delete from pgkeep.job_run
-      where id in (select id from pgkeep.job_run
-                    where job = $1 and started_at < now() - interval '14 days'
-                    order by started_at desc offset 40 limit 5000)`,
-    [result.job],
+      where job = $1
+        and started_at < (select started_at from pgkeep.job_run where job = $1
+                           order by started_at desc offset $2 limit 1)`,
+    [result.job, runsKept - 1],
   );
 }
 

@@ -111,6 +111,23 @@ describe("a run", () => {
     expect(recorded[0]?.report.bytes).toBe(1_100_002);
   });
 
+  it("pushes out the oldest runs of the same job once there are 2,880", async () => {
+    await rows(
+      `insert into pgkeep.job_run (id, job, started_at, finished_at, outcome)
+       select 'old-' || n || other, 'test-job' || other, now() - n * interval '1 minute', now(), 'succeeded'
+         from generate_series(1, 3000) n, (values (''), ('-other')) as jobs (other)`,
+    );
+    await runJob(job([step("only", { ...quick, run: async () => done(1 as Json) })]), optionsFor());
+    expect(
+      await rows(
+        "select job, count(*) from pgkeep.job_run where id like 'old-%' or job = 'test-job' group by job order by job",
+      ),
+    ).toEqual([
+      { job: "test-job", count: 2880 },
+      { job: "test-job-other", count: 3000 },
+    ]);
+  });
+
   it("runs a step again after the wait it asks for, with what it left behind", async () => {
     const resumed: (Json | undefined)[] = [];
     const result = await runJob(
