@@ -37,13 +37,22 @@ export async function findBinaries(
   copyDirectory: string,
 ): Promise<ServerBinaries> {
   const found = await locate(major);
-  let native = await realpath(found.native);
-  const links = await missingLinks(native);
-  const reachable = await canReach(owner, join(native, "bin", "postgres"), true);
-  if (!reachable || !(await makeLinks(native, links)) || !(await allExecutable(native))) {
-    native = await copyOf(native, join(copyDirectory, `postgres-${found.version}`), owner);
-  }
+  const native = await makeRunnable(found.native, found.version, owner, copyDirectory);
   return { major, packageVersion: found.version, binDirectory: join(native, "bin") };
+}
+
+/** The part of `findBinaries` after finding: resolves to where the server can be run from. */
+export async function makeRunnable(
+  installed: string,
+  version: string,
+  owner: Owner | null,
+  copyDirectory: string,
+): Promise<string> {
+  const native = await realpath(installed);
+  const reachable = await canReach(owner, join(native, "bin", "postgres"), true);
+  const complete = reachable && (await makeLinks(native, await missingLinks(native)));
+  if (complete && (await allExecutable(native))) return native;
+  return copyOf(native, join(copyDirectory, `postgres-${version}`), owner);
 }
 
 async function locate(major: PostgresMajor): Promise<{ native: string; version: string }> {

@@ -97,7 +97,7 @@ async function bringUp(state: SandboxState, options: ClusterOptions): Promise<vo
     await makeDirectory(primary, path);
   }
   options.signal?.throwIfAborted();
-  await initCluster(primary, state.superuser, { walSegmentMegabytes });
+  await initCluster(primary, state.superuser, { major: options.major, walSegmentMegabytes });
   await configureServer(primary, {
     ...archiveSettings(state.archiveDirectory, options.archiveTimeoutSeconds ?? 10),
     max_wal_senders: 10 + 2 * state.replicas.length,

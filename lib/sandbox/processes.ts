@@ -72,6 +72,8 @@ function programsIn(wanted: (cwd: string) => boolean, programs: readonly string[
   });
 }
 
+const programsOfOurs = ["postgres", "initdb", "pgbouncer"];
+
 /** Ends every server and pooler that works below this directory at once, without a checkpoint. */
 export async function endServersBelow(directory: string): Promise<void> {
   const root = await realpath(directory);
@@ -81,7 +83,7 @@ export async function endServersBelow(directory: string): Promise<void> {
     .map((file) => join(root, dirname(file)));
   const running = async () => {
     if (platform() === "linux") {
-      return programsIn((cwd) => cwd === root || cwd.startsWith(`${root}/`), ["postgres", "pgbouncer"]);
+      return programsIn((cwd) => cwd === root || cwd.startsWith(`${root}/`), programsOfOurs);
     }
     return (await Promise.all(dataDirectories.map(serverProcessesByParent))).flat();
   };

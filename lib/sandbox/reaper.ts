@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
-import { chmod, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PgkeepError } from "../errors.ts";
@@ -25,8 +26,12 @@ const script = `
 trap '' INT HUP TERM QUIT
 directory=$1
 if read -r _; then exit 0; fi
-[ -f "$directory/${markerName}" ] && [ ! -L "$directory" ] || exit 1
 cd / || exit 1
+if [ ! -f "$directory/${markerName}" ] || [ -L "$directory" ]; then
+  # Killed between making it and marking it: then it is empty, and only then it goes.
+  rmdir "$directory" 2>/dev/null
+  exit 0
+fi
 servers() {
   if [ -d /proc/self/fd ]; then
     for process in /proc/[0-9]*; do
@@ -34,7 +39,7 @@ servers() {
       case $where in "$directory"|"$directory"/*) ;; *) continue ;; esac
       name=''
       read -r name < "$process/comm" 2>/dev/null
-      case $name in postgres|pgbouncer) echo "\${process#/proc/}" ;; esac
+      case $name in postgres|pgbouncer|initdb) echo "\${process#/proc/}" ;; esac
     done
   else
     find "$directory" \\( -name postmaster.pid -o -name pgbouncer.pid \\) -exec head -n 1 {} \\; | while read -r pid; do
@@ -51,7 +56,11 @@ while pids=$(servers); [ -n "$pids" ] && [ $round -lt 60 ]; do
   sleep 0.1 2>/dev/null || sleep 1
 done
 for id in $memory; do ipcrm -m "$id" 2>/dev/null; done
-rm -rf "$directory"
+round=0
+until rm -rf "$directory" 2>/dev/null || [ $round -ge 20 ]; do
+  round=$((round + 1))
+  sleep 0.1 2>/dev/null || sleep 1
+done
 `;
 
 /**
@@ -64,24 +73,31 @@ export async function makeGuardedDirectory(
   options: { parent?: string; prefix?: string } = {},
 ): Promise<GuardedDirectory> {
   const parent = await realpath(options.parent ?? tmpdir());
-  const path = await mkdtemp(join(parent, options.prefix ?? "pgkeep-"));
+  const path = join(parent, `${options.prefix ?? "pgkeep-"}${randomBytes(6).toString("hex")}`);
+  // Before the directory exists: there is no moment at which a kill could leave it behind.
+  const release = await guard(path);
+  const remove = async () => {
+    await removeMarked(path);
+    release();
+  };
+  await mkdir(path, { mode: 0o700 });
+  await writeFile(join(path, markerName), markerText, { mode: 0o600 });
   try {
-    await chmod(path, 0o700);
-    await writeFile(join(path, markerName), markerText, { mode: 0o600 });
     await giveTo(owner, path);
     if (!(await canReach(owner, path))) {
       throw new PgkeepError("start-failed", `the account that runs PostgreSQL cannot enter ${path}`, {
         remedy: "set TMPDIR to a directory that every account may pass through, such as /tmp",
       });
     }
-    return await guard(path);
+    return { path, remove };
   } catch (error) {
-    await rm(path, { recursive: true, force: true });
+    await remove();
     throw error;
   }
 }
 
-async function guard(path: string): Promise<GuardedDirectory> {
+/** Resolves to a function that tells the guard to do nothing, as we have cleaned up ourselves. */
+async function guard(path: string): Promise<() => void> {
   const process = spawn("/bin/sh", ["-c", script, "pgkeep-reaper", path], {
     detached: true,
     stdio: ["pipe", "ignore", "ignore"],
@@ -97,13 +113,7 @@ async function guard(path: string): Promise<GuardedDirectory> {
   process.unref();
   process.stdin?.on("error", () => {});
   (process.stdin as unknown as { unref?: () => void }).unref?.();
-  return {
-    path,
-    async remove() {
-      await removeMarked(path);
-      process.stdin?.end("done\n");
-    },
-  };
+  return () => void process.stdin?.end("done\n");
 }
 
 /** Removes a directory that carries our marker; any other is left alone. @throws PgkeepError `refused` */

@@ -3,6 +3,7 @@ import { platform } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { PgkeepError } from "../errors.ts";
+import type { PostgresMajor } from "../postgres/versions.ts";
 import { freePort } from "./free-port.ts";
 import { giveTo, type Owner, runAs, spawnAs } from "./owner.ts";
 import {
@@ -52,7 +53,7 @@ export function logFile(dataDirectory: string): string {
 export async function initCluster(
   server: ServerFiles,
   superuser: Login,
-  options: { walSegmentMegabytes?: number } = {},
+  options: { major?: PostgresMajor; walSegmentMegabytes?: number } = {},
 ): Promise<void> {
   const passwordFile = `${server.dataDirectory}.password`;
   await mkdir(server.dataDirectory, { recursive: true, mode: 0o700 });

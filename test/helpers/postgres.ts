@@ -1,11 +1,12 @@
 import { statfsSync } from "node:fs";
+import { lstat, mkdir } from "node:fs/promises";
 import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect } from "vitest";
 import type { Session } from "../../lib/ports/databases.ts";
 import { type ConnectionTarget, type ConnectOptions, connect } from "../../lib/postgres/connect.ts";
 import { identifier } from "../../lib/postgres/identifiers.ts";
-import { type PostgresMajor, supportedMajors } from "../../lib/postgres/versions.ts";
+import type { PostgresMajor } from "../../lib/postgres/versions.ts";
 import { findBinaries } from "../../lib/sandbox/binaries.ts";
 import { createMasterUser, giveDatabaseToMaster } from "../../lib/sandbox/master.ts";
 import { findOwner } from "../../lib/sandbox/owner.ts";
@@ -13,19 +14,9 @@ import { randomPassword } from "../../lib/sandbox/passwords.ts";
 import { makeGuardedDirectory } from "../../lib/sandbox/reaper.ts";
 import { configureServer, initCluster, startServer, stopServer } from "../../lib/sandbox/server.ts";
 import { startDockerServer } from "./docker.ts";
+import { defaultMajor } from "./majors.ts";
 
-/** 14–18, or those that PGKEEP_TEST_POSTGRES selects (`17` or `14,18`). */
-export const allMajors: PostgresMajor[] = selectedMajors(process.env.PGKEEP_TEST_POSTGRES);
-/** 17, or the first selected. */
-export const defaultMajor: PostgresMajor = allMajors.includes(17) ? 17 : (allMajors[0] as PostgresMajor);
-
-function selectedMajors(text: string | undefined): PostgresMajor[] {
-  if (text === undefined || text.trim() === "") return [...supportedMajors];
-  const wanted = text.split(",").map(Number);
-  const unknown = wanted.filter((major) => !supportedMajors.includes(major as PostgresMajor));
-  if (unknown.length > 0) throw new Error(`PGKEEP_TEST_POSTGRES=${text}: choose among ${supportedMajors}`);
-  return wanted as PostgresMajor[];
-}
+export { allMajors, defaultMajor } from "./majors.ts";
 
 export interface TestLogin {
   user: string;
@@ -162,6 +153,21 @@ export function fastestParent(): string {
   return tmpdir();
 }
 
+/**
+ * Where the servers are copied to when their account cannot reach the checkout (below /root): once for all
+ * test runs. Only a directory of our own that nobody else can write is believed.
+ */
+async function copiesDirectory(): Promise<string> {
+  const self = process.getuid?.() ?? 0;
+  const directory = join(tmpdir(), `pgkeep-test-servers-${self}`);
+  await mkdir(directory, { recursive: true, mode: 0o711 });
+  const status = await lstat(directory);
+  if (!status.isDirectory() || status.uid !== self || (status.mode & 0o022) !== 0) {
+    throw new Error(`${directory} could have been written by somebody else: remove it`);
+  }
+  return directory;
+}
+
 /** Everything of it is in one private directory that disappears even when the test run is killed. */
 async function startEmbeddedServer(
   major: PostgresMajor,
@@ -170,10 +176,10 @@ async function startEmbeddedServer(
   const owner = await findOwner();
   const directory = await makeGuardedDirectory(owner, { parent: fastestParent(), prefix: "pgkeep-test-" });
   try {
-    const { binDirectory } = await findBinaries(major, owner, directory.path);
+    const { binDirectory } = await findBinaries(major, owner, await copiesDirectory());
     const files = { dataDirectory: join(directory.path, "data"), binDirectory, owner };
     const superuser = { user: "postgres", password: randomPassword() };
-    await initCluster(files, superuser, { walSegmentMegabytes: 1 });
+    await initCluster(files, superuser, { major, walSegmentMegabytes: 1 });
     // Nothing of a test survives the machine, so nothing needs to reach the disk.
     await configureServer(files, {
       fsync: false,
