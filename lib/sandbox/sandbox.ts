@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { systemClock } from "../clock.ts";
 import type { DatabaseConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
@@ -14,6 +15,7 @@ import type { FaultReport } from "./faults/fault.ts";
 import { HeldSessions } from "./faults/held-sessions.ts";
 import { runFault } from "./faults/index.ts";
 import { findPgbouncer, noPgbouncer, startPoolers, stopPooler } from "./pooler.ts";
+import { makeDirectory } from "./replica.ts";
 import type { SandboxState } from "./state.ts";
 import { announceSandbox, saveState } from "./state-file.ts";
 
@@ -152,10 +154,12 @@ async function bringUpPoolers({ state }: Cluster, config: DatabaseConfig): Promi
   if (!config.pooling.enabled) return "pooling is switched off (pooling.enabled)";
   const pgbouncer = await findPgbouncer();
   if (pgbouncer === null) return noPgbouncer;
+  const directory = join(state.directory, "poolers");
+  await makeDirectory(state, directory);
   state.poolers = await startPoolers([state.primary, ...state.replicas], {
     pgbouncer,
     owner: state.owner,
-    directory: `${state.directory}/poolers`,
+    directory,
     database: state.database,
     pooling: config.pooling,
     logins: [state.application.writer, state.application.reporting],

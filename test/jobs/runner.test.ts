@@ -189,11 +189,11 @@ describe("a run that fails", () => {
     const result = await runJob(
       job([
         step("prove", { ...quick, run: async () => failed({ proofs: 3 } as Json, "rows are missing") }),
-        step("publish", { ...quick, run: async () => (ran.push("publish"), done(null as Json)) }),
+        step("publish", { ...quick, run: async () => done(ran.push("publish") as Json) }),
         step("clean-up", {
           ...quick,
           always: true,
-          run: async ({ input }: { input: Json }) => (ran.push(JSON.stringify(input)), done(null as Json)),
+          run: async ({ input }: { input: Json }) => done(ran.push(JSON.stringify(input)) as Json),
         }),
       ]),
       optionsFor(),
@@ -273,17 +273,17 @@ describe("a run that fails", () => {
 
   it("stops waiting when it is interrupted from outside, and cleans up", async () => {
     const interruption = new AbortController();
-    let cleaned = false;
+    const cleaned: string[] = [];
     const running = runJob(
       job([
         step("wait", { ...quick, run: async () => again(60, null) as never }),
-        step("clean-up", { ...quick, always: true, run: async () => ((cleaned = true), done(null as Json)) }),
+        step("clean-up", { ...quick, always: true, run: async () => done(cleaned.push("clean-up") as Json) }),
       ]),
       optionsFor({ signal: interruption.signal }),
     );
     setTimeout(() => interruption.abort(new PgkeepError("deadline", "stopped by SIGINT")), 300);
     expect(await running).toMatchObject({ outcome: "failed" });
-    expect(cleaned).toBe(true);
+    expect(cleaned).toEqual(["clean-up"]);
   });
 
   it("throws wrong arguments at once, before anything runs", async () => {
@@ -301,7 +301,10 @@ describe("two runs of a job", () => {
     const slow = job([
       step("only", {
         ...quick,
-        run: async () => (await new Promise((resolve) => setTimeout(resolve, 700)), done("worked" as Json)),
+        run: async () => {
+          await new Promise((resolve) => setTimeout(resolve, 700));
+          return done("worked" as Json);
+        },
       }),
     ]);
     const results = await Promise.all([runJob(slow, optionsFor()), runJob(slow, optionsFor())]);
