@@ -106,30 +106,31 @@ function readRelations({ session }: CheckContext): Promise<Relation[]> {
               (select option_value::float8 from pg_options_to_table(c.reloptions) where option_name = 'autovacuum_freeze_max_age') as xid,
               (select option_value::float8 from pg_options_to_table(c.reloptions) where option_name = 'autovacuum_multixact_freeze_max_age') as multixact
          from pg_class c where c.reloptions is not null and c.relkind in ('r', 'm', 't')),
-     effective as (
+     effective as materialized (
        select oid, xid, multixact from parameters
        union all
        select reltoastrelid, xid, multixact from parameters p
         where reltoastrelid <> 0 and not exists (select from parameters own where own.oid = p.reltoastrelid)),
-     aged as (
-       select c.oid, c.relname, c.relnamespace, c.relkind, c.relpersistence,
-              age(c.relfrozenxid) as xid_age, least(s.xid, e.xid) as xid_trigger,
-              mxid_age(c.relminmxid) as multixact_age, least(s.multixact, e.multixact) as multixact_trigger,
-              s.failsafe, s.multixact_failsafe
-         from pg_class c cross join settings s left join effective e on e.oid = c.oid
-        where c.relkind in ('r', 'm', 't') and c.relfrozenxid <> '0'::xid),
-     ranked as (
-       select a.*, r.ratio, count(*) filter (where r.ratio >= $1) over () as overdue
-         from aged a cross join lateral (
-           select greatest(a.xid_age / a.xid_trigger, a.multixact_age / a.multixact_trigger) as ratio) r
-        order by r.ratio desc, a.oid limit $2)
-     select n.nspname::text as schema, k.relname::text as name, m.nspname::text as "ownerSchema", t.relname::text as "ownerName",
-            k.relpersistence = 't' as temporary, k.xid_age as "xidAge", k.xid_trigger as "xidTrigger",
-            k.multixact_age as "multixactAge", k.multixact_trigger as "multixactTrigger", k.ratio, k.overdue,
-            greatest(k.failsafe, s.xid * 1.05) as "failsafeAge",
-            greatest(k.multixact_failsafe, s.multixact * 1.05) as "multixactFailsafeAge"
-       from ranked k cross join settings s join pg_namespace n on n.oid = k.relnamespace
-       left join pg_class t on k.relkind = 't' and t.reltoastrelid = k.oid
+     ranked as materialized (
+       select c.oid, greatest(age(c.relfrozenxid) / least((select xid from settings), e.xid),
+                              mxid_age(c.relminmxid) / least((select multixact from settings), e.multixact)) as ratio
+         from pg_class c left join effective e on e.oid = c.oid
+        where c.relkind in ('r', 'm', 't') and c.relfrozenxid <> '0'::xid)
+     select n.nspname::text as schema, c.relname::text as name, m.nspname::text as "ownerSchema", t.relname::text as "ownerName",
+            c.relpersistence = 't' as temporary,
+            age(c.relfrozenxid) as "xidAge", least(s.xid, e.xid) as "xidTrigger",
+            mxid_age(c.relminmxid) as "multixactAge", least(s.multixact, e.multixact) as "multixactTrigger",
+            k.ratio, (select count(*) from ranked where ratio >= $1) as overdue,
+            greatest(s.failsafe, s.xid * 1.05) as "failsafeAge",
+            greatest(s.multixact_failsafe, s.multixact * 1.05) as "multixactFailsafeAge"
+       from (select oid, ratio from ranked order by ratio desc, oid limit $2) k
+       join pg_class c on c.oid = k.oid
+       join pg_namespace n on n.oid = c.relnamespace
+       cross join settings s
+       left join effective e on e.oid = c.oid
+       left join pg_depend d on c.relkind = 't' and d.classid = 'pg_class'::regclass and d.objid = c.oid and d.objsubid = 0
+                            and d.refclassid = 'pg_class'::regclass and d.deptype = 'i'
+       left join pg_class t on t.oid = d.refobjid
        left join pg_namespace m on m.oid = t.relnamespace
       order by k.ratio desc, k.oid`,
     [overdueRatio, shown],
