@@ -77,7 +77,10 @@ export type RestoreState =
 
 /** Physical backups, the WAL archive and restores of one database. */
 export interface Backups {
-  /** Starts, or finds when it exists, the backup with this id. Resolves when its status is final or still `creating`. */
+  /**
+   * Starts, or finds when it exists, the backup with this id. Resolves when its status is final or still `creating`.
+   * @throws PgkeepError `backup-invalid` naming table and block when the server's own files are corrupt
+   */
   create(id: string): Promise<Backup>;
   list(): Promise<Backup[]>;
   /** @throws PgkeepError `not-found`; `refused` for a pinned or unmanaged one */
@@ -91,6 +94,8 @@ export interface Backups {
   recoveryWindow(): Promise<RecoveryWindow | undefined>;
   /** Starts the restore, or reports how far it is. @throws PgkeepError `restore-failed`, `backup-invalid`, `not-found` */
   restore(request: RestoreRequest): Promise<RestoreState>;
+  /** Names of the instances that `restore` made and nobody discarded, when the adapter can tell. */
+  restored?(): Promise<string[]>;
   /** Stops and deletes an instance that `restore` made under this name; nothing else, and fine when it is gone. */
   discard(name: string): Promise<void>;
 }

@@ -1,7 +1,10 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { PgkeepError } from "../errors.ts";
 import type {
   Backup,
+  BackupProblem,
   Backups,
   BackupVerification,
   RecoveryWindow,
@@ -10,9 +13,10 @@ import type {
 } from "../ports/backups.ts";
 import { BackupStore, requireBackupId, type StoredBackup } from "./backup-store.ts";
 import { takeBaseBackup } from "./base-backup.ts";
+import { exists } from "./owner.ts";
 import { runningPostmaster } from "./processes.ts";
 import { type RestoreSource, runRestore } from "./restore.ts";
-import { checkFiles } from "./restore-copy.ts";
+import { checkFiles, problemText } from "./restore-copy.ts";
 import { RestoreDirectory, type RestoreMarker, sameRequest, targetText } from "./restore-directory.ts";
 import { startServer } from "./server.ts";
 import type { SandboxState } from "./state.ts";
@@ -82,7 +86,7 @@ class SandboxBackups implements Backups {
         remedy: "choose another name, or remove what is there",
       });
     }
-    await takeBaseBackup({
+    const stored = await takeBaseBackup({
       id,
       database: this.state.database,
       store: this.store,
@@ -91,6 +95,7 @@ class SandboxBackups implements Backups {
       now: this.options.now,
       archiveTimeoutMilliseconds: this.options.archiveTimeoutMilliseconds,
     });
+    if (stored.status === "failed") throw corruptServer(id, stored.problems);
     return this.find(id);
   }
 
@@ -223,6 +228,15 @@ class SandboxBackups implements Backups {
     return this.available(directory, work.result.marker);
   }
 
+  async restored(): Promise<string[]> {
+    const names: string[] = [];
+    for (const name of await readdir(this.state.scratchDirectory).catch(() => [])) {
+      const marker = join(this.state.scratchDirectory, name, "restore.json");
+      if (await exists(marker)) names.push(name);
+    }
+    return names.sort();
+  }
+
   async discard(name: string): Promise<void> {
     const work = this.restores.get(name);
     if (work !== undefined) {
@@ -339,6 +353,18 @@ function neededSegments(stored: StoredBackup): string[] {
   if (start === undefined || stop === undefined) return [stored.startSegment];
   return Array.from({ length: stop.number - start.number + 1 }, (_, index) =>
     segmentName({ timeline: stored.timeline, number: start.number + index }, stored.walSegmentBytes),
+  );
+}
+
+function corruptServer(id: string, problems: readonly BackupProblem[]): PgkeepError {
+  const shown = problems.slice(0, 5).map(problemText).join("; ");
+  return new PgkeepError(
+    "backup-invalid",
+    `the backup ${id} is not usable, because the server is damaged: ${shown}`,
+    {
+      remedy:
+        "restore the named table from an older backup (`pgkeep restore`), or drop and rebuild the named index, then back up again",
+    },
   );
 }
 

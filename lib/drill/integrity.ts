@@ -1,0 +1,165 @@
+import type { Session } from "../ports/databases.ts";
+import type { ProofCollector } from "./proof.ts";
+
+interface Relation {
+  oid: number;
+  schema: string;
+  name: string;
+  /** Of an index: its table. */
+  table: string;
+  method: string;
+}
+
+/**
+ * Has amcheck read every page of every table, its TOAST values included, system catalogs too.
+ * Needs EXECUTE on `pgkeep.check_heap`.
+ */
+export async function proveHeaps(session: Session, proofs: ProofCollector): Promise<void> {
+  const relations = await session.query<Relation>(
+    `select c.oid::bigint as oid, n.nspname::text as schema, c.relname::text as name, '' as table, '' as method
+     from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind in ('r', 'm') and c.relpersistence <> 't' and pg_relation_filenode(c.oid) is not null
+     order by c.relpages`,
+  );
+  const problems: string[] = [];
+  let checked = 0;
+  for (const relation of relations) {
+    const found = await proofs.attempt(`${relation.schema}.${relation.name}`, () =>
+      session.query<{ block: number | null; item: number | null; problem: string }>(
+        "select block, item, problem from pgkeep.check_heap($1::oid) limit 3",
+        [relation.oid],
+      ),
+    );
+    if (found === undefined) continue;
+    checked++;
+    for (const { block, item, problem } of found) {
+      const where = block === null ? "" : ` block ${block}${item === null ? "" : ` item ${item}`}`;
+      problems.push(`table ${relation.schema}.${relation.name}${where}: ${problem}`);
+    }
+  }
+  proofs.verdict("heap-pages", checked, problems, `every page of ${checked} tables is sound`);
+}
+
+/** Has amcheck compare every B-tree index (GIN too, from 18) with its table. Needs EXECUTE on `pgkeep.check_index`. */
+export async function proveIndexes(session: Session, proofs: ProofCollector): Promise<void> {
+  const relations = await session.query<Relation>(
+    `select c.oid::bigint as oid, n.nspname::text as schema, c.relname::text as name,
+            format('%s.%s', tn.nspname, t.relname) as table, a.amname::text as method
+     from pg_index i
+     join pg_class c on c.oid = i.indexrelid
+     join pg_am a on a.oid = c.relam
+     join pg_namespace n on n.oid = c.relnamespace
+     join pg_class t on t.oid = i.indrelid
+     join pg_namespace tn on tn.oid = t.relnamespace
+     where c.relkind = 'i' and c.relpersistence <> 't' and i.indisvalid and i.indisready
+     order by c.relpages`,
+  );
+  const checkable = new Set(session.serverVersionNumber >= 180_000 ? ["btree", "gin"] : ["btree"]);
+  const problems: string[] = [];
+  let checked = 0;
+  for (const relation of relations) {
+    const name = `${relation.schema}.${relation.name}`;
+    if (!checkable.has(relation.method)) {
+      proofs.notAssessable(`index ${name}: amcheck has no checker for ${relation.method} indexes`);
+      continue;
+    }
+    const rows = await proofs.attempt(`index ${name}`, () =>
+      session.query<{ problem: string | null }>("select pgkeep.check_index($1::oid) as problem", [
+        relation.oid,
+      ]),
+    );
+    if (rows === undefined) continue;
+    checked++;
+    const problem = rows[0]?.problem;
+    if (problem != null) problems.push(`index ${name} of table ${relation.table}: ${problem}`);
+  }
+  proofs.verdict("indexes", checked, problems, `${checked} indexes agree with their tables`);
+}
+
+/** Looks for rows without the row that their foreign key promises. Needs EXECUTE on `pgkeep.validate_foreign_key`. */
+export async function proveForeignKeys(session: Session, proofs: ProofCollector): Promise<void> {
+  const keys = await session.query<{ oid: number; name: string; table: string; referenced: string }>(
+    `select k.oid::bigint as oid, k.conname::text as name, format('%s.%s', n.nspname, c.relname) as table,
+            format('%s.%s', rn.nspname, r.relname) as referenced
+     from pg_constraint k
+     join pg_class c on c.oid = k.conrelid
+     join pg_namespace n on n.oid = c.relnamespace
+     join pg_class r on r.oid = k.confrelid
+     join pg_namespace rn on rn.oid = r.relnamespace
+     where k.contype = 'f' and k.convalidated and k.conparentid = 0 and c.relpersistence = 'p'
+       ${session.serverVersionNumber >= 180_000 ? "and k.conenforced" : ""}`,
+  );
+  const problems: string[] = [];
+  let checked = 0;
+  for (const key of keys) {
+    const rows = await proofs.attempt(`foreign key ${key.name} of ${key.table}`, () =>
+      session.query<{ orphans: number }>("select pgkeep.validate_foreign_key($1::oid) as orphans", [key.oid]),
+    );
+    if (rows === undefined) continue;
+    checked++;
+    const orphans = rows[0]?.orphans ?? 0;
+    if (orphans > 0) {
+      problems.push(
+        `${orphans} rows of table ${key.table} have no row in ${key.referenced} (foreign key ${key.name})`,
+      );
+    }
+  }
+  if (keys.length === 0) return;
+  proofs.verdict("foreign-keys", checked, problems, `${checked} foreign keys hold for every row`);
+}
+
+interface SequenceState {
+  table_name: string;
+  column_name: string;
+  next_value: number;
+  column_extreme: string | null;
+  ahead: boolean | null;
+}
+
+/**
+ * Looks whether each sequence would hand out numbers that its column does not have yet. One that is behind on
+ * the primary as well was so before the backup: the application's fault, which a restore rightly preserves.
+ */
+export async function proveSequences(
+  session: Session,
+  primary: Session | undefined,
+  proofs: ProofCollector,
+): Promise<void> {
+  const sequences = await session.query<{ oid: number; schema: string; name: string }>(
+    `select c.oid::bigint as oid, n.nspname::text as schema, c.relname::text as name
+     from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind = 'S' and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'`,
+  );
+  const problems: string[] = [];
+  let checked = 0;
+  for (const { oid, schema, name } of sequences) {
+    const rows = await proofs.attempt(`sequence ${schema}.${name}`, () => readSequence(session, oid));
+    if (rows === undefined) continue;
+    checked++;
+    for (const state of rows.filter(({ ahead }) => ahead === false)) {
+      const text = `sequence ${schema}.${name} continues with ${state.next_value}, which column ${state.column_name} of table ${state.table_name} has passed (${state.column_extreme})`;
+      if (await isBehindThere(primary, oid, state)) proofs.notAssessable(`${text}; so it is on the primary`);
+      else problems.push(text);
+    }
+  }
+  if (sequences.length === 0) return;
+  proofs.verdict("sequences", checked, problems, `${checked} sequences are ahead of their columns`);
+}
+
+function readSequence(session: Session, oid: number): Promise<SequenceState[]> {
+  return session.query<SequenceState>("select * from pgkeep.sequence_state($1::oid)", [oid]);
+}
+
+async function isBehindThere(
+  primary: Session | undefined,
+  oid: number,
+  state: SequenceState,
+): Promise<boolean> {
+  if (primary === undefined) return false;
+  try {
+    const rows = await readSequence(primary, oid);
+    return rows.some((row) => row.column_name === state.column_name && row.ahead === false);
+  } catch {
+    return false;
+  }
+}
