@@ -6,7 +6,7 @@ import type { PostgresMajor } from "../postgres/versions.ts";
 import { archiveSettings } from "./archiving.ts";
 import { findBinaries } from "./binaries.ts";
 import { createMasterUser, giveDatabaseToMaster } from "./master.ts";
-import { findOwner } from "./owner.ts";
+import { exists, findOwner } from "./owner.ts";
 import { randomPassword } from "./passwords.ts";
 import { endServersBelow } from "./processes.ts";
 import { type GuardedDirectory, makeGuardedDirectory } from "./reaper.ts";
@@ -31,6 +31,8 @@ export interface ClusterOptions {
   configFile?: string | null;
   /** Default 2. */
   replicas?: number;
+  /** Default 4: an archive of many unfinished segments stays small. */
+  walSegmentMegabytes?: number;
   /** How long a committed row may stay unarchived while the server is otherwise idle. Default 10. */
   archiveTimeoutSeconds?: number;
   /** Further settings of every server, e.g. `max_connections`. */
@@ -57,9 +59,6 @@ export interface Cluster {
   stop(): Promise<void>;
 }
 
-/** Small enough that an archive of many unfinished segments stays small. */
-const walSegmentMegabytes = 4;
-
 /**
  * Brings up a primary with continuous archiving and streaming replicas in a directory of its own: superuser,
  * the database, and a master user as on RDS. Roles and schema of pgkeep are not installed here. Everything
@@ -85,7 +84,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
 }
 
 async function end(directory: GuardedDirectory): Promise<void> {
-  await endServersBelow(directory.path);
+  if (await exists(directory.path)) await endServersBelow(directory.path);
   await directory.remove();
 }
 
@@ -97,7 +96,10 @@ async function bringUp(state: SandboxState, options: ClusterOptions): Promise<vo
     await makeDirectory(primary, path);
   }
   options.signal?.throwIfAborted();
-  await initCluster(primary, state.superuser, { major: options.major, walSegmentMegabytes });
+  await initCluster(primary, state.superuser, {
+    major: options.major,
+    walSegmentMegabytes: options.walSegmentMegabytes ?? 4,
+  });
   await configureServer(primary, {
     ...archiveSettings(state.archiveDirectory, options.archiveTimeoutSeconds ?? 10),
     max_wal_senders: 10 + 2 * state.replicas.length,
@@ -110,9 +112,9 @@ async function bringUp(state: SandboxState, options: ClusterOptions): Promise<vo
   state.primary.port = (await startServer(primary, start)).port;
   progress(`primary: PostgreSQL ${state.postgresMajor} on port ${state.primary.port}`);
   const session = await connectAsSuperuser(state, "postgres");
+  const starting: Promise<void>[] = [];
   try {
     await createLoginsAndDatabase(session, state);
-    const starting: Promise<void>[] = [];
     for (const replica of state.replicas) {
       const files = await prepareReplica({
         session,
@@ -132,6 +134,8 @@ async function bringUp(state: SandboxState, options: ClusterOptions): Promise<vo
     }
     await Promise.all(starting);
   } finally {
+    // A server that is still starting must not outrun the removal of its directory.
+    await Promise.allSettled(starting);
     await session.close();
   }
 }
