@@ -25,6 +25,8 @@ export interface ActualRole {
   administrable: boolean;
   /** True when the installing user has its rights and may create objects for it. */
   usable: boolean;
+  /** True when every member of rds_superuser may change it. */
+  shared: boolean;
 }
 
 export interface ActualMembership {
@@ -62,7 +64,8 @@ export interface ActualState {
   databaseName: string;
   superuser: boolean;
   createrole: boolean;
-  readOnly: boolean;
+  /** True where administrators share their rights through rds_superuser, and the user is one. */
+  sharesAdministration: boolean;
   /** True when a statement of `user` counts as one of the database's owner. */
   ownsDatabase: boolean;
   databaseOwner: string;
@@ -152,7 +155,11 @@ select json_build_object(
   'databaseName', db.datname,
   'superuser', me.rolsuper,
   'createrole', me.rolsuper or me.rolcreaterole,
-  'readOnly', current_setting('transaction_read_only') = 'on',
+  'sharesAdministration', ${
+    options
+      ? "not me.rolsuper and exists (select from pg_roles r where r.rolname = 'rds_superuser' and pg_has_role(r.oid, 'MEMBER'))"
+      : "false"
+  },
   'ownsDatabase', pg_has_role(db.datdba, 'USAGE'),
   'databaseOwner', pg_get_userbyid(db.datdba),
   'mayCreateInDatabase', has_database_privilege(db.oid, 'CREATE'),
@@ -163,7 +170,9 @@ select json_build_object(
       r.rolbypassrls as bypassrls, r.rolinherit as inherit, r.rolconnlimit as "connectionLimit",
       shobj_description(r.oid, 'pg_authid') as comment,
       me.rolsuper or (me.rolcreaterole and not r.rolsuper and ${administers("r.oid")}) as administrable,
-      me.rolsuper or (${usable("r.oid")}) as usable
+      me.rolsuper or (${usable("r.oid")}) as usable,
+      exists (select from pg_auth_members a join pg_roles m on m.oid = a.member
+        where a.roleid = r.oid and m.rolname = 'rds_superuser' and a.admin_option) as shared
     from managed r`)},
   'memberships', ${list(`select r.rolname as role, m.rolname as member, shobj_description(r.oid, 'pg_authid') as comment,
       a.admin_option as admin, ${options ? "a.inherit_option" : "m.rolinherit"} as inherits,

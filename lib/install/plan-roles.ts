@@ -1,6 +1,6 @@
 import { identifier, literal } from "../postgres/identifiers.ts";
 import type { ActualMembership, ActualRole, ActualState } from "./actual.ts";
-import type { Change } from "./change.ts";
+import { type Change, enumerate } from "./change.ts";
 import { type DesiredRole, type DesiredState, roleMark } from "./desired.ts";
 import { schemaOwner } from "./role-names.ts";
 import { sameSetting } from "./settings.ts";
@@ -25,7 +25,32 @@ export function planRoles(desired: DesiredState, actual: ActualState, version: n
     changes.push(...planMemberships(role, member, actual, version));
     changes.push(...planSettings(role, member, actual));
   }
-  return changes;
+  return [...changes, ...shareAdministration(desired, actual)];
+}
+
+/**
+ * From 16 on only who created a role may change it. Where administrators are members of rds_superuser, as on
+ * RDS, each of them can go on with what another one began.
+ */
+function shareAdministration(desired: DesiredState, actual: ActualState): Change[] {
+  if (!actual.sharesAdministration) return [];
+  const roles = desired.roles
+    .map(({ name }) => name)
+    .filter((name) => {
+      const found = actual.roles.find((role) => role.name === name);
+      return found === undefined ? actual.createrole : found.administrable && !found.shared;
+    });
+  if (roles.length === 0) return [];
+  return [
+    {
+      kind: "grant",
+      sql: `GRANT ${roles.map(identifier).join(", ")} TO rds_superuser WITH ADMIN TRUE, INHERIT FALSE, SET FALSE`,
+      reason: `other members of rds_superuser may not change ${enumerate(roles)}`,
+      result: `members of rds_superuser may change ${enumerate(roles)}`,
+      required: false,
+      attempt: true,
+    },
+  ];
 }
 
 /** Names of roles that are in the way: somebody else's, with another meaning. */
