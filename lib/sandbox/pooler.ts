@@ -57,43 +57,44 @@ export interface PoolerOptions {
   /** Who may log in through it. */
   logins: readonly PgbouncerLogin[];
   adminUser?: string;
-  /** Fixed, e.g. when it is started again; without it a free one is chosen. */
+  /** Without it a free one is chosen. */
   port?: number;
 }
 
 /**
- * Writes the configuration of one PgBouncer and starts it on 127.0.0.1; resolves when it answers. Starting it
- * again with the same options (and port) is a restart after a crash.
+ * Writes the configuration of one PgBouncer and starts it on 127.0.0.1; resolves when it answers.
  * @throws PgkeepError `start-failed` with the last lines of its log; `refused` when it runs already;
  *   `configuration` for names it cannot hold
  */
 export async function startPooler(options: PoolerOptions): Promise<PoolerState> {
   const directory = join(options.directory, options.server.name);
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  await giveTo(options.owner, directory);
-  const before = await ownPid(directory);
-  if (before !== undefined && (await isPoolerRunning({ pid: before, directory }))) {
-    throw new PgkeepError("refused", `PgBouncer for ${options.server.name} runs already (process ${before})`);
+  for (const path of [options.directory, directory]) {
+    const created = await mkdir(path, { recursive: true, mode: 0o700 });
+    if (created !== undefined) await giveTo(options.owner, path);
   }
-  // What a killed one left: PgBouncer refuses to start when a stranger has that process id now.
-  await rm(pidFileOf(directory), { force: true });
+  await requireStopped(options.server.name, directory);
   for (let attempt = 1; ; attempt++) {
     const port = options.port ?? (await freePort());
     await configure(options, directory, port);
     const outcome = await tryStart(options, directory, port);
     if ("pid" in outcome) return { name: options.server.name, port, pid: outcome.pid, directory };
-    const collided = /address already in use|cannot listen|could not listen/i.test(outcome.log);
-    if (collided && options.port === undefined && attempt < 5) continue;
-    throw new PgkeepError(
-      "start-failed",
-      `PgBouncer for ${options.server.name} did not start on port ${port}: ${outcome.reason}\n${outcome.log}`,
-      {
-        remedy: collided
-          ? `free port ${port} on 127.0.0.1`
-          : "read its last lines above, or set `pooling.enabled: false`",
-      },
-    );
+    if (collided(outcome.log) && options.port === undefined && attempt < 5) continue;
+    throw notStarted(options.server.name, port, outcome);
   }
+}
+
+/**
+ * Starts a pooler that has ended, with the configuration, passwords and port that it had.
+ * @throws PgkeepError `start-failed`, `refused`
+ */
+export async function restartPooler(
+  pooler: PoolerState,
+  { pgbouncer, owner }: Pick<PoolerOptions, "pgbouncer" | "owner">,
+): Promise<PoolerState> {
+  await requireStopped(pooler.name, pooler.directory);
+  const outcome = await tryStart({ pgbouncer, owner }, pooler.directory, pooler.port);
+  if ("pid" in outcome) return { ...pooler, pid: outcome.pid };
+  throw notStarted(pooler.name, pooler.port, outcome);
 }
 
 /** One pooler in front of each server, all or none: when one does not start, those that did are stopped. */
@@ -136,6 +137,31 @@ export async function isPoolerRunning(pooler: Pick<PoolerState, "pid" | "directo
   return command.includes(join(pooler.directory, "pgbouncer.ini"));
 }
 
+function collided(log: string): boolean {
+  return /address already in use|cannot listen/i.test(log);
+}
+
+function notStarted(name: string, port: number, outcome: { reason: string; log: string }): PgkeepError {
+  return new PgkeepError(
+    "start-failed",
+    `PgBouncer for ${name} did not start on port ${port}: ${outcome.reason}\n${outcome.log}`,
+    {
+      remedy: collided(outcome.log)
+        ? `free port ${port} on 127.0.0.1`
+        : "read its last lines above, or set `pooling.enabled: false`",
+    },
+  );
+}
+
+async function requireStopped(name: string, directory: string): Promise<void> {
+  const pid = await ownPid(directory);
+  if (pid !== undefined && (await isPoolerRunning({ pid, directory }))) {
+    throw new PgkeepError("refused", `PgBouncer for ${name} runs already (process ${pid})`);
+  }
+  // What a killed one left: PgBouncer refuses to start when a stranger has that process id now.
+  await rm(pidFileOf(directory), { force: true });
+}
+
 async function configure(options: PoolerOptions, directory: string, port: number): Promise<void> {
   const authFile = join(directory, "userlist.txt");
   const ini = pgbouncerIni({
@@ -168,7 +194,7 @@ function logFileOf(directory: string): string {
 }
 
 async function tryStart(
-  options: PoolerOptions,
+  options: Pick<PoolerOptions, "pgbouncer" | "owner">,
   directory: string,
   port: number,
 ): Promise<{ pid: number } | { reason: string; log: string }> {

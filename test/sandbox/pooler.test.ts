@@ -13,6 +13,7 @@ import {
   isPoolerRunning,
   noPgbouncer,
   type PoolerOptions,
+  restartPooler,
   startPooler,
   startPoolers,
   stopPooler,
@@ -123,9 +124,11 @@ describe.skipIf(pgbouncer === null)(title, () => {
     const pooler = await start();
     await crashPooler(pooler);
     expect(await answersLogin({ host: "127.0.0.1", port: pooler.port }, 500)).toBe(false);
-    const again = await start({ port: pooler.port });
+    const again = await restartPooler(pooler, options());
+    running.push(again);
     expect(again.port).toBe(pooler.port);
     expect(again.pid).not.toBe(pooler.pid);
+    await expect(restartPooler(again, options())).rejects.toMatchObject({ code: "refused" });
     await (await through(again)).close();
   });
 
