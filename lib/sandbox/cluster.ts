@@ -12,6 +12,7 @@ import { endServersBelow } from "./processes.ts";
 import { type GuardedDirectory, makeGuardedDirectory } from "./reaper.ts";
 import { makeDirectory, prepareReplica } from "./replica.ts";
 import {
+  changeSettings,
   configureServer,
   initCluster,
   type ServerFiles,
@@ -225,7 +226,7 @@ export async function startScratchServer(
   options: StartOptions = {},
 ): Promise<StartedServer> {
   const files = serverFiles(state, dataDirectory);
-  await configureServer(files, {
+  await changeSettings(files, {
     archive_mode: false,
     archive_command: null,
     archive_timeout: null,

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Session } from "../ports/databases.ts";
 import { copyRunningCluster } from "./base-copy.ts";
 import { giveTo } from "./owner.ts";
-import { configureServer, type ServerFiles } from "./server.ts";
+import { changeSettings, type ServerFiles } from "./server.ts";
 import type { Login } from "./state.ts";
 
 export interface ReplicaRequest {
@@ -49,7 +49,7 @@ export async function prepareReplica(request: ReplicaRequest): Promise<ServerFil
     `127.0.0.1:${primary.port}:*:${replication.user}:${replication.password}\n`,
   );
   await writePrivate(files, join(dataDirectory, "standby.signal"), "");
-  await configureServer(files, {
+  await changeSettings(files, {
     primary_conninfo: connectionString({
       host: "127.0.0.1",
       port: String(primary.port),

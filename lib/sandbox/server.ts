@@ -86,25 +86,37 @@ export async function initCluster(
   await writeOwned(server.owner, join(server.dataDirectory, "pg_hba.conf"), hostBasedAuthentication);
   const main = join(server.dataDirectory, "postgresql.conf");
   await writeOwned(server.owner, main, `${await readFile(main, "utf8")}\ninclude 'pgkeep.conf'\n`);
-  await configureServer(server, baseSettings);
+  await configureServer(server, {});
 }
 
 /**
- * Changes settings in `pgkeep.conf`: those not named stay, `null` removes one. They win over what `ALTER
+ * Writes `pgkeep.conf`: the base settings and these, and nothing of what was there. They win over what `ALTER
  * SYSTEM` left in a copied cluster. Takes effect at the next start. The port belongs to `startServer`.
  */
-export async function configureServer(
+export async function configureServer(server: ServerFiles, settings: ServerSettings): Promise<void> {
+  await writeSettings(server, new Map(), { ...baseSettings, ...settings });
+}
+
+/** Changes settings in `pgkeep.conf`: those not named stay as they are, `null` removes one. */
+export async function changeSettings(
   server: ServerFiles,
   changes: Record<string, ServerSettings[string] | null>,
 ): Promise<void> {
-  const file = join(server.dataDirectory, "pgkeep.conf");
-  const settings = new Map(settingLines(await readFile(file, "utf8").catch(() => "")));
+  const text = await readFile(join(server.dataDirectory, "pgkeep.conf"), "utf8").catch(() => "");
+  await writeSettings(server, new Map(settingLines(text)), changes);
+}
+
+async function writeSettings(
+  server: ServerFiles,
+  settings: Map<string, string>,
+  changes: Record<string, ServerSettings[string] | null>,
+): Promise<void> {
   for (const [name, value] of Object.entries(changes)) {
     if (value === null) settings.delete(name);
     else settings.set(name, settingText(value));
   }
   const text = [...settings].map(([name, value]) => `${name} = ${value}\n`).join("");
-  await writeOwned(server.owner, file, text);
+  await writeOwned(server.owner, join(server.dataDirectory, "pgkeep.conf"), text);
   const automatic = join(server.dataDirectory, "postgresql.auto.conf");
   const ours = (name: string) => name === "port" || settings.has(name) || name in changes;
   const kept = settingLines(await readFile(automatic, "utf8").catch(() => "")).filter(

@@ -8,7 +8,7 @@ import { freePort } from "../../lib/sandbox/free-port.ts";
 import { canReach, findOwner, giveTo, spawnAs } from "../../lib/sandbox/owner.ts";
 import { isAlive, readPostmasterFile, serverProcesses } from "../../lib/sandbox/processes.ts";
 import {
-  configureServer,
+  changeSettings,
   crashServer,
   initCluster,
   isRunning,
@@ -29,7 +29,7 @@ beforeAll(async () => {
   const { binDirectory } = await findBinaries(defaultMajor, owner, root);
   files = { dataDirectory: join(root, "it's data"), binDirectory, owner };
   await initCluster(files, superuser, { major: defaultMajor, walSegmentMegabytes: 1 });
-  await configureServer(files, { fsync: false });
+  await changeSettings(files, { fsync: false });
 });
 
 afterAll(async () => {
@@ -106,11 +106,11 @@ describe("a server", () => {
   });
 
   it("shows its last words when it cannot start, and none of earlier starts", async () => {
-    await configureServer(files, { shared_buffers: "1 parsec" });
+    await changeSettings(files, { shared_buffers: "1 parsec" });
     const failed = startServer(files);
     await expect(failed).rejects.toMatchObject({ message: expect.stringContaining("1 parsec") });
     await expect(failed).rejects.not.toMatchObject({ message: expect.stringContaining("shutting down") });
-    await configureServer(files, { shared_buffers: null });
+    await changeSettings(files, { shared_buffers: null });
   });
 
   it("is stopped when waiting for it is given up", async () => {
@@ -148,12 +148,12 @@ describe("a server", () => {
 describe("settings", () => {
   it("survive as they are, whatever they contain, and win over ALTER SYSTEM", async () => {
     const text = `it's a \\ "test" $HOME %p # x`;
-    await configureServer(files, { "pgkeep.text": text, work_mem: "7MB" });
+    await changeSettings(files, { "pgkeep.text": text, work_mem: "7MB" });
     const { port } = await startServer(files);
     await ask(port, "alter system set work_mem = '9MB'");
     await ask(port, "alter system set maintenance_work_mem = '11MB'");
     await stopServer(files.dataDirectory);
-    await configureServer(files, { work_mem: "8MB" });
+    await changeSettings(files, { work_mem: "8MB" });
     const again = await startServer(files);
     expect(
       await ask(
