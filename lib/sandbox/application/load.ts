@@ -24,6 +24,7 @@ export interface LoadOptions {
 export interface LoadReport {
   /** False when the application was there already; nothing was changed then. */
   created: boolean;
+  /** A partitioned one counts once. */
   tables: number;
   rows: number;
   seconds: number;
@@ -57,11 +58,13 @@ export async function loadApplication(session: Session, options: LoadOptions = {
         await session.query(await readFile(join(packageRoot, "sql", "application", file), "utf8"));
       }
     });
+    await reportStatistics(session);
     await vacuumAll(session, options.owner);
   }
   const [size] = await session.query<{ tables: number; rows: number }>(
-    `select count(*) as tables, coalesce(sum(greatest(reltuples, 0)), 0)::bigint as rows
-       from pg_class where relnamespace = to_regnamespace($1) and relkind = 'r'`,
+    `select count(*) filter (where not relispartition) as tables,
+            coalesce(sum(greatest(reltuples, 0)) filter (where relkind = 'r'), 0)::bigint as rows
+       from pg_class where relnamespace = to_regnamespace($1) and relkind in ('r', 'p')`,
     [applicationSchema],
   );
   return {
@@ -89,6 +92,16 @@ async function isLoaded(session: Session): Promise<boolean> {
 async function serverTime(session: Session): Promise<Date> {
   const [row] = await session.query<{ now: Date }>("select date_trunc('milliseconds', now()) as now");
   return row?.now ?? new Date();
+}
+
+/**
+ * Has the session report the rows that it inserted now. Reported after the vacuum that follows, they would
+ * count as rows that nobody has vacuumed yet.
+ */
+async function reportStatistics(session: Session): Promise<void> {
+  // 14 has no way to ask: its sessions report when half a second has passed (PGSTAT_STAT_INTERVAL).
+  const report = session.serverVersionNumber >= 150_000 ? "pg_stat_force_next_flush()" : "pg_sleep(0.6)";
+  await session.query(`select ${report}`);
 }
 
 /** Sets hint bits and the visibility map, so that reading what is quiet never writes a page again. */

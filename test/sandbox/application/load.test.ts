@@ -41,6 +41,7 @@ describe.each(allMajors)("the sample application on PostgreSQL %i", (major) => {
     const report = await loadApplication(loader, { owner: "shop_owner", asOf });
     expect(report.created).toBe(true);
     expect(report.rows).toBeGreaterThan(40_000);
+    expect(report.tables).toBe(16);
     expect(report.seconds).toBeLessThan(10);
 
     const owners = await admin.query<{ owner: string }>(
@@ -131,6 +132,22 @@ describe.each(allMajors)("the sample application on PostgreSQL %i", (major) => {
          (select sum(quantity * unit_price_cents) from shop.order_items where order_id = o.id)`,
     );
     expect(totals).toEqual({ wrong: 0 });
+    await session.close();
+  });
+
+  it("leaves nothing for autovacuum, whenever the session's statistics arrive", async () => {
+    const database = await server.createDatabase();
+    const session = await server.connect(database);
+    await loadApplication(session, { asOf, scale: 0.2 });
+    await session.query(`select ${major >= 15 ? "pg_stat_force_next_flush()" : "pg_sleep(1.1)"}`);
+    const counters = () =>
+      session.query(
+        `select sum(n_ins_since_vacuum)::int as inserted, sum(n_mod_since_analyze)::int as modified,
+                sum(n_dead_tup)::int as dead, sum(n_live_tup)::int > 8000 as live,
+                bool_and(last_analyze is not null) as analysed
+           from pg_stat_user_tables where schemaname = 'shop'`,
+      );
+    await expect.poll(counters).toEqual([{ inserted: 0, modified: 0, dead: 0, live: true, analysed: true }]);
     await session.close();
   });
 
