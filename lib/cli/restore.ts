@@ -1,0 +1,175 @@
+import { type Proved, prove } from "../drill/prove.ts";
+import type { Environment } from "../environment.ts";
+import { UsageError } from "../errors.ts";
+import type { RestoreRequest, RestoreTarget } from "../ports/backups.ts";
+import type { Endpoint } from "../ports/databases.ts";
+import { compactTime } from "../retention/calendar.ts";
+import { backupsOf } from "./backup.ts";
+import type { GlobalOptions, Register } from "./cli.ts";
+import { parseMoment } from "./moment.ts";
+
+interface RestoreOptions extends GlobalOptions {
+  toTime?: string;
+  backup?: string;
+  latest?: boolean;
+  name?: string;
+  verify?: boolean;
+  discard?: string;
+}
+
+export interface RestoredInstance {
+  name: string;
+  database: string;
+  endpoint: Endpoint;
+  backupId: string;
+  target: string;
+  lastCommitAt: string | null;
+  seconds: number;
+  /** With --verify. */
+  proved?: Proved;
+}
+
+/** Which restore the options ask for. @throws UsageError when they contradict each other */
+export function restoreRequest(options: RestoreOptions, now: Date): RestoreRequest {
+  const name = options.name ?? `restore-${compactTime(now)}`;
+  if (options.latest === true && options.toTime !== undefined) {
+    throw new UsageError("--latest and --to-time exclude each other");
+  }
+  const from = options.backup === undefined ? {} : { fromBackupId: options.backup };
+  if (options.toTime !== undefined) {
+    return { name, target: { kind: "time", time: parseMoment(options.toTime) }, ...from };
+  }
+  if (options.latest === true) return { name, target: { kind: "latest" }, ...from };
+  if (options.backup !== undefined) return { name, target: { kind: "backup", backupId: options.backup } };
+  throw new UsageError("nothing says what to restore", {
+    remedy: "give --to-time 2026-01-02T03:04:05Z, --backup ID or --latest",
+  });
+}
+
+/**
+ * Restores into a new instance that stays until somebody discards it; with `verify` proves its data.
+ * An interrupted one is removed.
+ */
+export async function restoreInstance(
+  environment: Environment,
+  request: RestoreRequest,
+  options: { verify: boolean; signal: AbortSignal; progress: (message: string) => void },
+): Promise<RestoredInstance> {
+  const backups = backupsOf(environment);
+  const { clock, restored: restoredPort, primary } = environment.ports;
+  const { signal, progress } = options;
+  const startedAt = clock.now();
+  progress(`restoring ${targetText(request.target)} into ${request.name}`);
+  let state = await backups.restore(request);
+  try {
+    while (state.status === "restoring") {
+      signal.throwIfAborted();
+      progress(state.detail);
+      await clock.sleep(500, signal);
+      state = await backups.restore(request);
+    }
+  } catch (error) {
+    if (signal.aborted) await backups.discard(request.name);
+    throw error;
+  }
+  const { endpoint, backupId, lastCommitAt } = state;
+  const instance: RestoredInstance = {
+    name: request.name,
+    database: environment.config.database.name,
+    endpoint,
+    backupId,
+    target: targetText(request.target),
+    lastCommitAt: lastCommitAt?.toISOString() ?? null,
+    seconds: (clock.now().getTime() - startedAt.getTime()) / 1000,
+  };
+  if (!options.verify || restoredPort === undefined) return instance;
+  const login = { role: "drill", statementTimeoutMilliseconds: 0, signal } as const;
+  instance.proved = await prove({
+    connectRestored: () => restoredPort.connect(endpoint, login),
+    ...(primary === undefined ? {} : { connectPrimary: () => primary.connect(login) }),
+    backupId,
+    database: environment.config.database.name,
+    ...(request.target.kind === "time" ? { targetTime: request.target.time } : {}),
+    startedAt,
+    now: () => clock.now(),
+    signal,
+    progress,
+  });
+  return instance;
+}
+
+function targetText(target: RestoreTarget): string {
+  if (target.kind === "time") return target.time.toISOString();
+  return target.kind === "backup" ? `the end of ${target.backupId}` : "everything archived";
+}
+
+function instanceText(instance: RestoredInstance): string {
+  const { endpoint, name } = instance;
+  const lines = [
+    `${name}: ${instance.target}, from ${instance.backupId}, in ${instance.seconds} s`,
+    `  Connect: psql "host=${endpoint.host} port=${endpoint.port} dbname=${connectionValue(instance.database)} user=…"`,
+    "           (roles and passwords are those of the primary at that moment)",
+    `  Discard: pgkeep restore --discard ${name}`,
+  ];
+  if (instance.lastCommitAt !== null) lines.push(`  Last replayed commit: ${instance.lastCommitAt}`);
+  for (const { name: proof, ok, detail } of instance.proved?.proofs ?? []) {
+    lines.push(`  ${ok ? "✓" : "✗"} ${proof}: ${detail}`);
+  }
+  for (const gap of instance.proved?.notAssessable ?? []) lines.push(`  ? ${gap}`);
+  return lines.join("\n");
+}
+
+/** A value in libpq's connection string (PostgreSQL documentation, "Connection Strings"). */
+function connectionValue(text: string): string {
+  return /^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+}
+
+export const registerRestore: Register = (program, cli) => {
+  program
+    .command("restore")
+    .description("Restore to a moment, or a backup, into a new instance that stays until it is discarded")
+    .option(
+      "--to-time <time>",
+      "every transaction committed up to this moment, none after (ISO 8601 with zone)",
+    )
+    .option("--backup <id>", "the state at the end of this backup; with --to-time or --latest, start from it")
+    .option("--latest", "everything that the archive holds")
+    .option("--name <name>", "name of the new instance (default: restore-<date and time>)")
+    .option("--verify", "prove the restored data as the drill does")
+    .option("--discard <name>", "stop and delete an instance that was restored")
+    .action(async (_: unknown, command) => {
+      const options = command.optsWithGlobals() as RestoreOptions;
+      if (options.discard !== undefined) return discard(options, options.discard);
+      // Wrong options are said before anything is opened.
+      restoreRequest(options, new Date(0));
+      const environment = await cli.open(options);
+      try {
+        const instance = await restoreInstance(
+          environment,
+          restoreRequest(options, environment.ports.clock.now()),
+          { verify: options.verify === true, signal: cli.signal, progress: (message) => cli.note(message) },
+        );
+        if (options.json === true) cli.json(instance);
+        else cli.out(instanceText(instance));
+        if (instance.proved?.proofs.some(({ ok }) => !ok) === true) cli.setExitCode(3);
+      } finally {
+        await environment.close();
+      }
+    });
+
+  async function discard(options: RestoreOptions, name: string): Promise<void> {
+    if (options.toTime !== undefined || options.backup !== undefined || options.latest === true) {
+      throw new UsageError("--discard goes alone");
+    }
+    const environment = await cli.open(options);
+    try {
+      const backups = backupsOf(environment);
+      const known = (await backups.restored?.())?.includes(name);
+      await backups.discard(name);
+      if (options.json === true) cli.json({ discarded: name, existed: known ?? null });
+      else cli.out(known === false ? `There was no restored instance named ${name}` : `${name} is gone`);
+    } finally {
+      await environment.close();
+    }
+  }
+};
