@@ -182,7 +182,8 @@ function touchesRemoved(finding: RuleFinding, file: ValidatedFile): boolean {
 function whose(finding: RuleFinding, all: readonly RuleFinding[], config: Config): string {
   const same = all.filter(({ path, message }) => path === finding.path && message === finding.message);
   if (finding.database === undefined || same.length === config.databases.length) return "";
-  return ` (in ${same.flatMap(({ database }) => database ?? []).join(", ")})`;
+  const keys = same.flatMap(({ database }) => database ?? []);
+  return ` (in ${[...keys.slice(0, 8), ...(keys.length > 8 ? [`${keys.length - 8} more`] : [])].join(", ")})`;
 }
 
 function locate(
@@ -193,13 +194,22 @@ function locate(
 ): Omit<ConfigProblem, "rule"> {
   const places = candidates(finding, finding.path, file);
   const written = places.find((place) => findEntry(root, place) !== undefined);
-  const entry = written && findEntry(root, written);
+  const entry = findFirst(root, written === undefined ? causes(finding, file) : [written]);
   return {
     severity: finding.severity,
     path: formatPath(written ?? places[0] ?? []),
     ...(entry === undefined ? {} : { line: entry.line, column: entry.column }),
     message: written?.[0] === "databases" ? finding.message : `${finding.message}${whom}`,
   };
+}
+
+/** Where to look when the setting itself is not in the file: at those that do not agree with its default. */
+function causes(finding: RuleFinding, file: ValidatedFile): Path[] {
+  return (finding.others ?? []).flatMap((setting) => candidates(finding, setting, file));
+}
+
+function findFirst(root: SourceNode | undefined, places: readonly Path[]) {
+  return places.map((place) => findEntry(root, place)).find((entry) => entry !== undefined);
 }
 
 function withoutRepeats(problems: readonly ConfigProblem[]): ConfigProblem[] {

@@ -177,8 +177,8 @@ databases:
         network.cidr (line 30): "10.20.0.1/16" is not allowed; an IPv4 range from /16 to /24 without host bits, such as 10.20.0.0/16
         databases.Shop (line 32): not a name for a database; at most 40 lower-case letters, digits and single hyphens, beginning with a letter
         databases.crm.network (line 34): unknown key; network stands once, at the top of the file
-        databases.hr (line 36): 3 is not allowed; a mapping with database, replicas, pooling, backups, maintenance, health, roles, alarms or schedules
-        databases.crm.health.longQueryTicketSeconds: 300 is below health.longQueryWarnSeconds, 600; a warning comes before a ticket"
+        databases.crm.health.longQueryTicketSeconds (line 35): 300 is below health.longQueryWarnSeconds, 600; a warning comes before a ticket
+        databases.hr (line 36): 3 is not allowed; a mapping with database, replicas, pooling, backups, maintenance, health, roles, alarms or schedules"
     `);
   });
 

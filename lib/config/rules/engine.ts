@@ -50,7 +50,7 @@ export const engineRules = [
     source: "Amazon RDS User Guide, Managing capacity automatically with storage autoscaling",
     check: ({ database }) => {
       const { topology, storageGigabytes: size, maxStorageGigabytes: most } = database;
-      const least = Math.ceil(size * 1.1);
+      const least = Math.ceil((size * 11) / 10);
       if (topology === "aurora" || most === size || most >= least) return [];
       return [
         error(
