@@ -162,7 +162,10 @@ function rootFinding(pid: number, root: Backend | undefined, waiters: readonly W
   };
 }
 
-/** The prepared transactions that hold what these sessions wait for. `pg_locks` shows them without a pid. */
+/**
+ * The prepared transactions that hold what these sessions wait for. `pg_locks` shows their locks without a
+ * pid; which transaction they belong to, the lock on its own id says.
+ */
 async function readPrepared(
   { session }: CheckContext,
   waiters: readonly Waiter[],
@@ -182,7 +185,9 @@ async function readPrepared(
            and held.classid is not distinct from wanted.classid
            and held.objid is not distinct from wanted.objid
            and held.objsubid is not distinct from wanted.objsubid
-         where held.granted and held.pid is null and held.virtualtransaction = '-1/' || x.transaction::text)
+          join pg_locks self on self.pid is null and self.virtualtransaction = held.virtualtransaction
+           and self.locktype = 'transactionid' and self.transactionid = x.transaction
+         where held.granted and held.pid is null)
       order by x.prepared`,
     [waiters.map((waiter) => waiter.pid)],
   );

@@ -59,7 +59,7 @@ export function maskLiterals(statement: string): string {
       }
     } else if (/[0-9]/.test(character) || (character === "." && /[0-9]/.test(next ?? ""))) {
       const number =
-        /^[0-9.][0-9A-Za-z_.]*(?:(?<=[eE])[+-][0-9]+)?/.exec(statement.slice(at))?.[0] ?? character;
+        /^[0-9.][0-9A-Za-z_.]*(?:(?<=[eE])[+-][0-9]+)?/.exec(statement.slice(at, at + 100))?.[0] ?? character;
       masked += "?";
       at += number.length;
     } else {
