@@ -83,11 +83,12 @@ async function locked(session: Session, work: Work): Promise<StatementOutcome> {
  * set again only when it would let a statement overrun by more than a tenth.
  */
 export class StatementLimit {
-  private milliseconds = Number.POSITIVE_INFINITY;
+  private milliseconds: number;
   private readonly session: Session;
 
-  constructor(session: Session) {
+  constructor(session: Session, milliseconds: number) {
     this.session = session;
+    this.milliseconds = milliseconds;
   }
 
   async ensure(remainingMilliseconds: number): Promise<void> {

@@ -20,7 +20,8 @@ export async function readDeadRows(
 ): Promise<Map<number, number>> {
   const dead = new Map<number, number>();
   if (worked.length === 0) return dead;
-  const attempts = majorOf(session.serverVersionNumber) >= 15 ? 1 : 30;
+  const immediate = statisticsAreImmediate(session);
+  const attempts = immediate ? 1 : 30;
   for (let attempt = 0; attempt < attempts; attempt += 1) {
     if (attempt > 0) await clock.sleep(100);
     const rows = await readWorkedAt(
@@ -37,6 +38,11 @@ export async function readDeadRows(
     if (dead.size === worked.length) break;
   }
   return dead;
+}
+
+/** From 15 on VACUUM and ANALYZE have reported when they end; before, a collector hears of it some time later. */
+export function statisticsAreImmediate(session: Session): boolean {
+  return majorOf(session.serverVersionNumber) >= 15;
 }
 
 /** When any VACUUM or ANALYZE of these tables ended last, by the server's clock. */

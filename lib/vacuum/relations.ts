@@ -27,12 +27,13 @@ export async function readRelations(
 ): Promise<Relation[]> {
   const names = wanted.tables ?? [];
   const rows = await session.query<Row>(relationsQuery(session.serverVersionNumber), [
-    wanted.threshold,
+    Math.floor(wanted.threshold * facts.settings.freezeMaxAge),
     wanted.all,
     wanted.tables !== undefined,
     names.map((name) => name.schema),
     names.map((name) => name.table),
     facts.ownsDatabase,
+    Math.floor(wanted.threshold * facts.settings.multixactFreezeMaxAge),
   ]);
   const found = new Set(rows.map((row) => qualified(row.schema, row.table)));
   const missing = names.find((name) => !found.has(qualified(name.schema, name.table)));
@@ -181,9 +182,7 @@ select c.oid::int8 as oid, n.nspname::text as schema, c.relname::text as table,
   from measured c join pg_namespace n on n.oid = c.relnamespace
  where $2 or $3 or c.uncounted or c.dead > 0 or c.inserted > 0 or c.changed > 0
     or c.toast_dead > 0 or c.toast_inserted > 0
-    or greatest(c.xid_age, c.toast_xid_age) >= $1 * current_setting('autovacuum_freeze_max_age')::float8
-    or greatest(c.mxid_age, c.toast_mxid_age)
-       >= $1 * current_setting('autovacuum_multixact_freeze_max_age')::float8
+    or greatest(c.xid_age, c.toast_xid_age) >= $1::int8 or greatest(c.mxid_age, c.toast_mxid_age) >= $7::int8
     or array_to_string(c.reloptions || c.toast_options, ' ') like '%freeze_max_age=%'`;
 }
 

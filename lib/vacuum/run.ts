@@ -6,7 +6,7 @@ import { majorOf } from "../postgres/versions.ts";
 import type { VacuumArguments } from "./arguments.ts";
 import { runStatement, StatementLimit } from "./execute.ts";
 import { type Holder, readHorizon } from "./horizon.ts";
-import { readDeadRows, readWorkedAt } from "./outcome.ts";
+import { readDeadRows, readWorkedAt, statisticsAreImmediate } from "./outcome.ts";
 import { Pace, pagesToProcess } from "./pace.ts";
 import { type Plan, plan, type Work } from "./plan.ts";
 import { rank } from "./rank.ts";
@@ -174,15 +174,17 @@ async function work(
   remainingSeconds: () => number,
 ): Promise<string | undefined> {
   const pace = new Pace();
-  const limit = new StatementLimit(session);
+  const limit = new StatementLimit(session, run.budgetSeconds * 1000);
   const done: { work: Work; entry: VacuumReport["vacuumed"]["tables"][number] }[] = [];
   const before = new Map<number, Date | null>();
   let ended: string | undefined;
   let problem: string | undefined;
   let position = 0;
   try {
-    const oids = planned.work.map((item) => item.relation.oid);
-    for (const row of await readWorkedAt(session, oids)) before.set(row.oid, row.workedAt);
+    if (!statisticsAreImmediate(session)) {
+      const oids = planned.work.map((item) => item.relation.oid);
+      for (const row of await readWorkedAt(session, oids)) before.set(row.oid, row.workedAt);
+    }
     for (; position < planned.work.length; position += 1) {
       const item = planned.work[position] as Work;
       run.deadline.throwIfAborted();

@@ -16,6 +16,7 @@ export interface ServerFacts {
 }
 
 type Row = Omit<ServerSettings, "countsTracked"> & {
+  set_config: string;
   countsTracked: string;
   ownsDatabase: boolean;
   relationCount: number;
@@ -23,7 +24,12 @@ type Row = Omit<ServerSettings, "countsTracked"> & {
   statisticsTarget: number;
 };
 
-/** @throws PgkeepError `read-only` on a standby */
+/**
+ * Reads the facts and prepares the session. Its commits do not wait for the disk or for synchronous standbys:
+ * VACUUM and ANALYZE change no rows, and what a crash takes back of them is done again; the server itself waits
+ * where it must (a truncated or rewritten file). Compiling the catalog queries would cost more than it wins.
+ * @throws PgkeepError `read-only` on a standby
+ */
 export async function readServerFacts(session: Session): Promise<ServerFacts> {
   if (session.isStandby) {
     throw new PgkeepError("read-only", `${session.database}: a standby cannot be vacuumed`, {
@@ -56,11 +62,20 @@ export async function readServerFacts(session: Session): Promise<ServerFacts> {
               as "ownsDatabase",
             (select count(*) from pg_class
               where relpersistence <> 't' and (relkind in ('r', 'm') or relkind = 'p' and not relispartition))
-              as "relationCount"`,
+              as "relationCount",
+            set_config('synchronous_commit', 'off', false), set_config('jit', 'off', false)`,
   );
   const row = rows[0];
   if (row === undefined) throw new PgkeepError("internal", "the server described its settings with no row");
-  const { countsTracked, ownsDatabase, relationCount, blockBytes, statisticsTarget, ...settings } = row;
+  const {
+    countsTracked,
+    ownsDatabase,
+    relationCount,
+    blockBytes,
+    statisticsTarget,
+    set_config: _,
+    ...settings
+  } = row;
   return {
     settings: { ...settings, countsTracked: countsTracked === "on" },
     ownsDatabase,
