@@ -2,6 +2,7 @@ import { closest } from "fastest-levenshtein";
 import { UsageError } from "../../errors.ts";
 import { abandonSlot } from "./abandon-slot.ts";
 import { corruptPage } from "./corrupt-page.ts";
+import { crashPooler } from "./crash-pooler.ts";
 import { crashPrimary } from "./crash-primary.ts";
 import { crashReplica } from "./crash-replica.ts";
 import type { Fault, FaultContext, FaultReport } from "./fault.ts";
@@ -16,6 +17,7 @@ import { pauseReplay } from "./pause-replay.ts";
 export const faults: readonly Fault[] = [
   crashPrimary,
   crashReplica,
+  crashPooler,
   pauseReplay,
   fillConnections,
   longTransaction,

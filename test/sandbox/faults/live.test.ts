@@ -1,13 +1,18 @@
 import { describe, expect, it } from "vitest";
+import { databaseConfigSchema } from "../../../lib/config/schema.ts";
 import { UsageError } from "../../../lib/errors.ts";
 import { connect } from "../../../lib/postgres/connect.ts";
 import { hasSqlState } from "../../../lib/postgres/errors.ts";
+import { answersLogin } from "../../../lib/postgres/probe.ts";
 import { SqlState } from "../../../lib/postgres/sqlstate.ts";
 import type { FaultReport } from "../../../lib/sandbox/faults/fault.ts";
 import { faultNamed, faults, runFault } from "../../../lib/sandbox/faults/index.ts";
+import { findPgbouncer, startPoolers, stopPooler } from "../../../lib/sandbox/pooler.ts";
 import { isRunning } from "../../../lib/sandbox/server.ts";
 import { allMajors } from "../../helpers/postgres.ts";
 import { useShopSandbox } from "../../helpers/shop-sandbox.ts";
+
+const pgbouncer = await findPgbouncer();
 
 describe("the list of faults", () => {
   it("has each name once, with a summary", () => {
@@ -16,6 +21,7 @@ describe("the list of faults", () => {
     expect([...names].sort()).toEqual([
       "abandon-slot",
       "corrupt-page",
+      "crash-pooler",
       "crash-primary",
       "crash-replica",
       "fill-connections",
@@ -223,6 +229,38 @@ describe.each(allMajors)("faults of a running server, PostgreSQL %i", (major) =>
     );
   });
 
+  it.skipIf(pgbouncer === null)("crash-pooler: its port is dead, the server behind it is not", async () => {
+    const { state } = sandbox;
+    const [replica] = state.replicas;
+    state.poolers = await startPoolers([state.primary, ...state.replicas], {
+      pgbouncer: pgbouncer as NonNullable<typeof pgbouncer>,
+      owner: state.owner,
+      directory: `${state.directory}/poolers`,
+      database: "postgres",
+      pooling: databaseConfigSchema.parse({}).pooling,
+      logins: [state.application.writer],
+    });
+    const answers = () =>
+      Promise.all(
+        [...(state.poolers ?? []), ...state.replicas].map(({ port }) =>
+          answersLogin({ host: "127.0.0.1", port }, 1_000),
+        ),
+      );
+    try {
+      await around(
+        "crash-pooler",
+        async ({ details }) => {
+          expect(details.pooler).toBe(replica?.name);
+          expect(await answers()).toEqual([true, false, true]);
+        },
+        async () => expect(await answers()).toEqual([true, true, true]),
+      );
+    } finally {
+      await Promise.all(state.poolers.map(stopPooler));
+      state.poolers = null;
+    }
+  });
+
   it("crash-primary: ends held sessions too, and repair brings back what was committed", async () => {
     const { state } = sandbox;
     await apply("idle-in-transaction");
@@ -256,6 +294,7 @@ describe.each(allMajors)("faults of a running server, PostgreSQL %i", (major) =>
     });
     await sandbox.as((session) => session.query("create database empty"));
     const empty = { ...context, state: { ...context.state, database: "empty" } };
+    await expect(apply("crash-pooler")).rejects.toMatchObject({ code: "refused" });
     for (const name of ["long-transaction", "idle-in-transaction", "lock-pile-up"]) {
       await expect(runFault({ name }, empty)).rejects.toMatchObject({ code: "refused" });
     }
