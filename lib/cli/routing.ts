@@ -25,7 +25,12 @@ export async function showRouting(cli: Pick<Cli, "open">, options: GlobalOptions
       throw new PgkeepError(
         "not-found",
         `no routing document has been published for ${environment.description}`,
-        { remedy: "run `pgkeep run route-replicas` to publish the first one" },
+        {
+          remedy:
+            options.url === undefined
+              ? "run `pgkeep run route-replicas` to publish the first one"
+              : "`pgkeep run route-replicas --url …` reports the document that it decides; it is kept in a sandbox only",
+        },
       );
     }
     return { ...document, ...documentAge(document, clock.now()) };

@@ -288,7 +288,7 @@ async function look<Facts>(
     return { answered: true, facts: await Promise.race([visiting, stopped]) };
   } catch (error) {
     signal.throwIfAborted();
-    return { answered: false, problem: errorMessage(error) };
+    return { answered: false, problem: errorMessage(error).replaceAll(/\s+/g, " ") };
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", forward);

@@ -342,7 +342,7 @@ describe("route-replicas", () => {
   });
 
   it.skipIf(pgbouncer === null)(
-    `sends clients to the server itself while its pooler is dead (needs PgBouncer; ${noPgbouncer})`,
+    `sends clients to the server itself while its pooler is dead${pgbouncer === null ? ` (skipped: ${noPgbouncer})` : ""}`,
     async () => {
       const pooled = await stage.publish();
       expect([pooled.primary.via, ...pooled.replicas.map(({ via }) => via)]).toEqual([
