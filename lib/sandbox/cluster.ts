@@ -105,6 +105,9 @@ async function bringUp(state: SandboxState, options: ClusterOptions): Promise<vo
     ...archiveSettings(state.archiveDirectory, options.archiveTimeoutSeconds ?? 10),
     max_wal_senders: 10 + 2 * state.replicas.length,
     max_replication_slots: 10 + 2 * state.replicas.length,
+    // Nothing of a sandbox outlives its process, so nothing has to survive the machine. A killed server loses
+    // nothing by it: what it has written is the kernel's.
+    fsync: false,
     track_io_timing: true,
     log_lock_waits: true,
     log_temp_files: 0,
