@@ -44,7 +44,7 @@ export interface RoutingDocument {
   /** A reader that finds an older document than this should distrust it. */
   validForSeconds: number;
   /**
-   * `kept`: no server could be reached, so the previous decision stands (reported, never published: an
+   * `kept`: no server could be probed, so the previous decision stands (reported, never published: an
    * ageing document tells its readers more than a fresh copy). `assumed`: the same with nothing to keep.
    */
   basis: "probed" | "kept" | "assumed";

@@ -27,7 +27,7 @@ const warmUpTolerance = 0.05;
 export function decideRouting(input: RoutingInput): RoutingDocument {
   const { probe, previous, config, now } = input;
   if (!probe.primary.answered && probe.replicas.every((replica) => !replica.answered)) {
-    return previous === undefined ? assume(input) : keep(previous);
+    return previous === undefined ? assume(input) : keep(previous, probe);
   }
   const systemIdentifier = probe.primary.systemIdentifier ?? previous?.systemIdentifier ?? null;
   const end = findWalEnd(probe, systemIdentifier);
@@ -185,7 +185,7 @@ function primaryReason(
   reachable: boolean,
   servesReads: boolean,
 ): string {
-  if (!reachable) return primary.problem ?? "it cannot be used";
+  if (!reachable) return primary.problem ?? "it did not answer";
   const pooler =
     primary.pooledEndpoint !== null && primary.pooledAnswers !== true
       ? "; its pooler does not answer, so connect to the server itself"
@@ -215,11 +215,15 @@ function summary(
   return primaryServes ? `${why}, so the primary serves reads` : `${why}, and neither may the primary`;
 }
 
-function keep(previous: RoutingDocument): RoutingDocument {
+function primaryProblem({ primary }: Probe): string {
+  return primary.problem ?? "it did not answer";
+}
+
+function keep(previous: RoutingDocument, probe: Probe): RoutingDocument {
   return {
     ...previous,
     basis: previous.basis === "assumed" ? "assumed" : "kept",
-    reason: `no server could be reached, so what was decided at ${previous.publishedAt} stands`,
+    reason: `no server could be probed, so what was decided at ${previous.publishedAt} stands; the primary: ${primaryProblem(probe)}`,
   };
 }
 
@@ -232,12 +236,12 @@ function assume({ probe, config, now }: RoutingInput): RoutingDocument {
     publishedAt: now.toISOString(),
     validForSeconds: validForSeconds(config.schedules, now),
     basis: "assumed",
-    reason: "no server could be reached, and nothing was decided before",
+    reason: `no server could be probed, and nothing was decided before; the primary: ${primaryProblem(probe)}`,
     primary: {
       ...chooseEndpoint(probe.primary),
       reachable: false,
       servesReads: false,
-      reason: probe.primary.problem ?? "it did not answer",
+      reason: primaryProblem(probe),
     },
     replicas: probe.replicas.map((replica) => ({
       name: replica.name,

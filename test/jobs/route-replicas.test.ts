@@ -253,6 +253,31 @@ describe("route-replicas", () => {
     expect(weights(after)).toEqual(both);
   });
 
+  it("goes on while the primary is frozen, and does not wait for it for long", async () => {
+    await stage.publish();
+    for (const pid of await serverProcesses(stage.primary.dataDirectory)) sendSignal(pid, "SIGSTOP");
+    const begun = Date.now();
+    const document = await stage.publish();
+    expect(Date.now() - begun).toBeLessThan(14_000);
+    expect(document.primary).toMatchObject({
+      reachable: false,
+      reason: "the primary did not let us in within 3 s",
+    });
+    expect(weights(document)).toEqual(both);
+  });
+
+  it("lets runs compete while there is no primary to lock on, and loses no version", async () => {
+    const before = await stage.publish();
+    await crashServer(stage.primary.dataDirectory);
+    const results = await Promise.all([1, 2, 3, 4].map(() => stage.run()));
+    expect(results.map(({ outcome }) => outcome)).toEqual(Array(4).fill("succeeded"));
+    const published = results.map(report).filter((one) => one.published);
+    expect(published.length).toBeGreaterThan(0);
+    const document = await stage.environment.ports.routing?.read();
+    expect(document?.version).toBe(before.version + published.length);
+    expect(new Set(published.map((one) => one.document.version)).size).toBe(published.length);
+  });
+
   it("lets the primary serve while no replica does", async () => {
     await stage.publish();
     await Promise.all([1, 2].map((number) => crashServer(stage.replica(number as 1 | 2).dataDirectory)));
@@ -271,7 +296,9 @@ describe("route-replicas", () => {
     );
     const result = await stage.run();
     expect(result.outcome).toBe("failed");
-    expect(result.reason).toMatch(/^no server could be reached, so what was decided at .* stands$/);
+    expect(result.reason).toMatch(
+      /^no server could be probed, so what was decided at .* stands; the primary: cannot reach 127/,
+    );
     expect(report(result)).toMatchObject({
       published: false,
       document: { ...before, basis: "kept", reason: result.reason },
@@ -305,7 +332,9 @@ describe("route-replicas", () => {
     const { monitoring } = stage.cluster.state.roles;
     await stage.sql(stage.primary, `revoke pg_monitor from ${identifier(monitoring.user)}`);
     try {
-      expect(weights(await stage.publish())).toEqual(both);
+      const document = await stage.publish();
+      expect(weights(document)).toEqual(both);
+      expect(document.systemIdentifier).toMatch(/^\d{15,}$/);
     } finally {
       await stage.sql(stage.primary, `grant pg_monitor to ${identifier(monitoring.user)}`);
     }

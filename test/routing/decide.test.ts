@@ -366,7 +366,7 @@ describe("when no server answers", () => {
     expect(kept).toEqual({
       ...before,
       basis: "kept",
-      reason: `no server could be reached, so what was decided at ${before.publishedAt} stands`,
+      reason: `no server could be probed, so what was decided at ${before.publishedAt} stands; the primary: cannot reach primary:5432`,
     });
   });
 
@@ -376,6 +376,8 @@ describe("when no server answers", () => {
     expect(assumed).toMatchObject({
       version: 1,
       basis: "assumed",
+      reason:
+        "no server could be probed, and nothing was decided before; the primary: cannot reach primary:5432",
       primary: { endpoint: { host: "primary", port: 5432 }, reachable: false, servesReads: false },
       replicas: [{ name: "a", state: "unreachable", weight: 0 }],
     });
