@@ -29,8 +29,9 @@ export async function assessReceiver(context: CheckContext): Promise<CheckOutcom
             extract(epoch from clock_timestamp() - r.last_msg_receipt_time)::float8 as "silentSeconds",
             (select setting::float8 / 1000 from pg_settings where name = 'wal_receiver_timeout') as "timeoutSeconds",
             pg_last_wal_receive_lsn()::text as "receivedLsn", pg_last_wal_replay_lsn()::text as "replayedLsn",
-            greatest(0, pg_wal_lsn_diff(greatest(r.latest_end_lsn, pg_last_wal_receive_lsn()), pg_last_wal_replay_lsn()))::float8
-              as "outstandingBytes",
+            case when coalesce(r.latest_end_lsn, pg_last_wal_receive_lsn()) is not null
+              then greatest(0, pg_wal_lsn_diff(greatest(r.latest_end_lsn, pg_last_wal_receive_lsn()), pg_last_wal_replay_lsn()))
+            end::float8 as "outstandingBytes",
             extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float8 as "lastTransactionSeconds",
             pg_get_wal_replay_pause_state() as "pauseState",
             (select setting from pg_settings where name = 'primary_conninfo') as "primaryConnection"

@@ -67,7 +67,7 @@ function readSlots({ session }: CheckContext): Promise<Slot[]> {
     : "pg_current_wal_lsn()";
   return session.query<Slot>(
     `select slot_name::text as name, slot_type as type, plugin::text, database::text, active, temporary,
-            greatest(0, pg_wal_lsn_diff(${position}, restart_lsn))::float8 as "retainedBytes",
+            case when restart_lsn is not null then greatest(0, pg_wal_lsn_diff(${position}, restart_lsn)) end::float8 as "retainedBytes",
             wal_status as "walStatus", safe_wal_size as "safeBytes",
             age(xmin) as "xminAge", age(catalog_xmin) as "catalogXminAge",
             ${version >= 170_000 ? "extract(epoch from clock_timestamp() - inactive_since)::float8" : "null::float8"} as "inactiveSeconds",

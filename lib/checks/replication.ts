@@ -90,7 +90,9 @@ function readSenders({ session }: CheckContext): Promise<Sender[]> {
   const position = session.isStandby
     ? "coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
     : "pg_current_wal_lsn()";
-  const behind = (column: string) => `greatest(0, pg_wal_lsn_diff(here.lsn, r.${column}))::float8`;
+  // greatest() passes over a null, which is not the same as 0 here.
+  const behind = (column: string) =>
+    `case when r.${column} is not null then greatest(0, pg_wal_lsn_diff(here.lsn, r.${column})) end::float8`;
   return session.query<Sender>(
     `select r.pid, r.application_name as application, host(r.client_addr) as client, r.state, r.sync_state as "syncState",
             s.slot_name::text as slot, s.slot_type as "slotType",
