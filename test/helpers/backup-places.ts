@@ -87,13 +87,3 @@ export function useArchivedPrimary(major: PostgresMajor = defaultMajor): Archive
     },
   };
 }
-
-/** Waits for the end of a restore. */
-export async function untilAvailable(
-  restore: () => Promise<import("../../lib/ports/backups.ts").RestoreState>,
-): Promise<Extract<import("../../lib/ports/backups.ts").RestoreState, { status: "available" }>> {
-  for (;;) {
-    const state = await restore();
-    if (state.status === "available") return state;
-  }
-}
