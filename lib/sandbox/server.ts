@@ -73,7 +73,6 @@ export async function initCluster(
         "--locale=C",
         "--data-checksums",
         "--no-sync",
-        "--no-instructions",
         ...(options.walSegmentMegabytes === undefined
           ? []
           : [`--wal-segsize=${options.walSegmentMegabytes}`]),
