@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { PgkeepError } from "../errors.ts";
 import type { Session } from "../ports/databases.ts";
 import { type CopiedFile, type CopyRequest, copyClusterFiles, writeNew } from "./cluster-files.ts";
-import { giveTo, type Owner } from "./owner.ts";
+import { giveTo } from "./owner.ts";
 
 export type { CopiedFile } from "./cluster-files.ts";
 

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type BaseCopy, copyRunningCluster } from "../../lib/sandbox/base-copy.ts";
+import { findOwner, giveTo } from "../../lib/sandbox/owner.ts";
 import { allMajors, fastestParent, useServer } from "../helpers/postgres.ts";
 
 describe.each(allMajors)("a base copy of a running PostgreSQL %i", (major) => {
@@ -112,6 +113,27 @@ describe.each(allMajors)("a base copy of a running PostgreSQL %i", (major) => {
     };
     await expect(copyRunningCluster(aborted)).rejects.toThrow("stop");
     await copyRunningCluster({ ...request, to: join(directory, "after") });
+    await session.close();
+  });
+
+  it("refuses a cluster that reaches outside of its directory", async () => {
+    const outside = join(server.dataDirectory, "..", "outside");
+    await mkdir(outside, { mode: 0o700 });
+    await giveTo(await findOwner(), outside);
+    const session = await server.connect("postgres");
+    await session.query(`create tablespace elsewhere location '${outside}'`);
+    const request = { session, from: server.dataDirectory, to: join(directory, "copy"), owner: null };
+    await expect(copyRunningCluster({ ...request, label: "test" })).rejects.toMatchObject({
+      code: "refused",
+      message: expect.stringContaining("1 tablespace(s)"),
+    });
+    await session.query("drop tablespace elsewhere");
+    await symlink(outside, join(server.dataDirectory, "link"));
+    await expect(copyRunningCluster({ ...request, label: "test" })).rejects.toMatchObject({
+      code: "refused",
+      message: expect.stringContaining("link is neither a file nor a directory"),
+    });
+    await unlink(join(server.dataDirectory, "link"));
     await session.close();
   });
 });
