@@ -23,12 +23,13 @@ export const registerRun: Register = (program, cli) => {
     .action(async (name: string, _: unknown, command) => {
       const options = command.optsWithGlobals() as RunCommandOptions;
       const job = jobNamed(name);
+      const runArguments = parseArguments(options.arguments);
       const environment = await cli.open(options);
       try {
         const result = await runJob(job, {
           ports: environment.ports,
           config: environment.config,
-          arguments: parseArguments(options.arguments),
+          arguments: runArguments,
           dryRun: options.dryRun === true,
           signal: cli.signal,
           onProgress: (message) => cli.note(message),

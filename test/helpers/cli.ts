@@ -1,0 +1,42 @@
+import { tmpdir } from "node:os";
+import { runCommandLine } from "../../lib/cli/program.ts";
+
+export interface CliRun {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+export interface CliSurroundings {
+  databaseUrl?: string;
+  homeDirectory?: string;
+  workingDirectory?: string;
+  signal?: AbortSignal;
+}
+
+/** Runs one command line as the process would, without a terminal, and gives what it printed. */
+export async function runCli(args: readonly string[], surroundings: CliSurroundings = {}): Promise<CliRun> {
+  let stdout = "";
+  let stderr = "";
+  const code = await runCommandLine(args, "0.0.0-test", {
+    stdout: { write: (text) => void (stdout += text) },
+    stderr: { write: (text) => void (stderr += text) },
+    signal: surroundings.signal ?? new AbortController().signal,
+    homeDirectory: surroundings.homeDirectory ?? "/nonexistent",
+    workingDirectory: surroundings.workingDirectory ?? tmpdir(),
+    databaseUrl: surroundings.databaseUrl,
+  });
+  return { code, stdout, stderr };
+}
+
+/** The connection URL of a target, as a user would write it. */
+export function urlOf(target: {
+  host: string;
+  port: number;
+  database: string;
+  user: string;
+  password?: unknown;
+}): string {
+  const encoded = (text: unknown) => encodeURIComponent(String(text));
+  return `postgres://${encoded(target.user)}:${encoded(target.password ?? "")}@${target.host}:${target.port}/${encoded(target.database)}`;
+}
