@@ -64,7 +64,7 @@ export function auditText(audit: RolesAudit): string {
     ...audit.findings.map(({ reason, sql, needs }) =>
       [
         `  ${reason}${needs === undefined ? "" : ` (needs ${needs})`}`,
-        `${sql.split("\n")[0]}${sql.includes("\n") ? " …" : ""}`.replace(/^/, "    "),
+        (sql.includes("\n") ? `${sql.split("\n")[0]} …` : `${sql};`).replace(/^/, "    "),
       ].join("\n"),
     ),
   ].join("\n");
