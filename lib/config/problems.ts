@@ -88,7 +88,7 @@ export function formatGiven(value: unknown, path: readonly (string | number)[]):
 
 /** A text in quotes, shortened, on one line, without the password of a URL. */
 export function shown(text: string): string {
-  return quote(text.replaceAll(/(\/\/)[^/@\s]*@/g, "$1…@"));
+  return quote(text.replace(/\/\/.*@/s, "//…@"));
 }
 
 function quote(text: string): string {

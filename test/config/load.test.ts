@@ -327,6 +327,7 @@ databases:
   token: hunter2
   shop: {roles: {prefix: "postgres://alice:hunter2@db.example/x?${"y".repeat(80)}"}}
   my-secret: [hunter2]
+backups: {window: "postgres://alice:p/hunter2 @x@db.example/x"}
 `,
       { now },
     );

@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { checkConfig, formatProblem } from "../../lib/config/load.ts";
 import { rules } from "../../lib/config/rules/index.ts";
+import { roleSuffixes } from "../../lib/config/rules/names.ts";
+import { roleNames } from "../../lib/install/role-names.ts";
+import { configFor } from "../helpers/config.ts";
 
 const now = new Date("2026-06-01T00:00:00Z");
 
@@ -379,6 +382,11 @@ specify(
     ],
   ],
 );
+
+it("counts the suffixes that the installer gives to roles", () => {
+  const names = Object.values(roleNames(configFor("shop"))).filter((name) => name.startsWith("shop_"));
+  expect(names.toSorted()).toEqual(roleSuffixes.map((suffix) => `shop_${suffix}`).toSorted());
+});
 
 specify(
   "role-names-fit",

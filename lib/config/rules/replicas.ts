@@ -2,6 +2,8 @@ import { defaultRoutingSchedule, duration, longestPeriodSeconds } from "../sched
 import type { DatabaseConfig } from "../schema.ts";
 import { databaseRule, error, warning } from "./rule.ts";
 
+const defaultRoutingPeriodSeconds = longestPeriodSeconds(defaultRoutingSchedule);
+
 export const replicaRules = [
   databaseRule({
     name: "resume-below-limit",
@@ -78,7 +80,8 @@ export const replicaRules = [
 ];
 
 function routingPeriodSeconds(database: DatabaseConfig): number | undefined {
-  const fields = database.schedules["route-replicas"] ?? defaultRoutingSchedule;
+  const fields = database.schedules["route-replicas"];
+  if (fields === undefined) return defaultRoutingPeriodSeconds;
   if (fields === "off") return undefined;
   try {
     return longestPeriodSeconds(fields);
