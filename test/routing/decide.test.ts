@@ -123,6 +123,23 @@ describe("lag", () => {
     expect(series.document?.primary).toMatchObject({ reachable: false, servesReads: false });
   });
 
+  it("keeps a replica out that lagged, and watches one that came back, while nobody knows their lag", () => {
+    const series = new Series({ warmUpSeconds: 120 });
+    series.run([behind("a", 300 * megabyte, 10), dead("b"), replica("c")]);
+    const cut = { receiver: null };
+    const states = [1, 2, 3, 4].map(() => {
+      // All three have replayed to the same point; what lies beyond it only the primary knew.
+      series.run([replica("a", cut), replica("b", cut), replica("c", cut)], deadPrimary);
+      return [series.state("a"), series.state("b"), series.state("c")];
+    });
+    expect(states).toEqual([
+      ["lagging", "warming", "serving"],
+      ["lagging", "warming", "serving"],
+      ["lagging", "serving", "serving"],
+      ["lagging", "serving", "serving"],
+    ]);
+  });
+
   it("does not believe a stream that has been silent for minutes", () => {
     const series = new Series();
     series.run([replica("a")]);
