@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { errorMessage, PgkeepError } from "../errors.ts";
@@ -45,6 +45,8 @@ export interface BackupMarks {
 
 const partialSuffix = ".partial";
 const deletingSuffix = ".deleting";
+/** Followed by the process id of whoever is about to begin a backup. */
+const draftPrefix = ".beginning-";
 /** Ids become names of directories and of AWS snapshots: letters, digits and hyphens. */
 const validId = /^[a-z](?:-?[a-z0-9])*$/;
 
@@ -77,7 +79,7 @@ export class BackupStore {
   async list(): Promise<Backup[]> {
     const found: Backup[] = [];
     for (const entry of await this.entries()) {
-      if (entry.endsWith(deletingSuffix)) continue;
+      if (entry.endsWith(deletingSuffix) || entry.startsWith(draftPrefix)) continue;
       const partial = entry.endsWith(partialSuffix) ? entry.slice(0, -partialSuffix.length) : undefined;
       if (partial !== undefined) {
         const making = await this.making(partial);
@@ -134,15 +136,25 @@ export class BackupStore {
     await writeWhole(join(this.pathOf(id), "marks.json"), JSON.stringify(change(await this.marks(id))));
   }
 
-  /** Makes the directory in which the backup grows, under a name that never looks like a finished one. */
-  async begin(id: string, database: string, startedAt: Date): Promise<string> {
-    const directory = this.pathOf(id) + partialSuffix;
-    await mkdir(directory, { mode: 0o700 });
-    await writeFile(
-      join(directory, "making.json"),
-      JSON.stringify({ pid: process.pid, database, startedAt: startedAt.toISOString() }),
-    );
-    return directory;
+  /**
+   * Makes the directory in which the backup grows, under a name that never looks like a finished one, with its
+   * maker in it from the first moment. Resolves to undefined when somebody else makes this backup.
+   */
+  async begin(id: string, database: string, startedAt: Date): Promise<string | undefined> {
+    const draft = join(this.directory, `${draftPrefix}${process.pid}-${randomUUID()}`);
+    await mkdir(draft, { mode: 0o700 });
+    try {
+      await writeFile(
+        join(draft, "making.json"),
+        JSON.stringify({ pid: process.pid, database, startedAt: startedAt.toISOString() }),
+      );
+      await rename(draft, this.pathOf(id) + partialSuffix);
+      return this.pathOf(id) + partialSuffix;
+    } catch (error) {
+      await rm(draft, { recursive: true, force: true });
+      if (["EEXIST", "ENOTEMPTY"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+      throw error;
+    }
   }
 
   /** Writes `backup.json` and gives the directory its name; an earlier failed try under it is replaced. */
@@ -175,6 +187,7 @@ export class BackupStore {
   async sweep(): Promise<void> {
     for (const entry of await this.entries()) {
       const leftover =
+        (entry.startsWith(draftPrefix) && !isAlive(Number.parseInt(entry.slice(draftPrefix.length), 10))) ||
         (entry.endsWith(deletingSuffix) && validId.test(entry.slice(0, -deletingSuffix.length))) ||
         (entry.endsWith(partialSuffix) &&
           validId.test(entry.slice(0, -partialSuffix.length)) &&

@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { PgkeepError } from "../errors.ts";
@@ -20,7 +20,7 @@ import { checkFiles, problemText } from "./restore-copy.ts";
 import { RestoreDirectory, type RestoreMarker, sameRequest, targetText } from "./restore-directory.ts";
 import { startServer } from "./server.ts";
 import type { SandboxState } from "./state.ts";
-import { type Archive, coverage, segmentProblem, segmentTime } from "./wal-archive.ts";
+import { type Archive, coverage, segmentProblem } from "./wal-archive.ts";
 import { parseSegmentName, segmentName } from "./wal-names.ts";
 
 export interface SandboxBackupsOptions {
@@ -95,7 +95,7 @@ class SandboxBackups implements Backups {
       now: this.options.now,
       archiveTimeoutMilliseconds: this.options.archiveTimeoutMilliseconds,
     });
-    if (stored.status === "failed") throw corruptServer(id, stored.problems);
+    if (stored?.status === "failed") throw corruptServer(id, stored.problems);
     return this.find(id);
   }
 
@@ -182,13 +182,13 @@ class SandboxBackups implements Backups {
       const start = parseSegmentName(stored.startSegment, stored.walSegmentBytes);
       const stop = parseSegmentName(stored.stopSegment, stored.walSegmentBytes);
       if (start === undefined || stop === undefined) continue;
-      const { segments } = await coverage(archive, start);
+      const { segments, paths } = await coverage(archive, start);
       const last = segments.at(-1);
       if (last === undefined || (parseSegmentName(last, stored.walSegmentBytes)?.number ?? -1) < stop.number)
         continue;
       const earliest = new Date(stored.finishedAt);
       if (window === undefined) {
-        const written = await segmentTime(archive, last);
+        const written = (await stat(paths.get(last) as string)).mtime;
         const latest = new Date(
           Math.max(earliest.getTime(), Math.min(written.getTime(), this.options.now().getTime())),
         );

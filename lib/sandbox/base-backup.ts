@@ -35,9 +35,10 @@ interface ClusterFacts {
  * Takes a base backup of a running server into the store: copies and hashes its files, verifies the checksum
  * of each page that was not being changed, waits until the WAL it needs is archived. A corrupt page on the
  * server makes the backup `failed`, with the table and block in `problems`; its files are kept for a rescue.
+ * Resolves to undefined when another run makes this backup at the moment.
  * @throws PgkeepError `unreachable`, `refused`, `backup-invalid` when the WAL is not archived in time
  */
-export async function takeBaseBackup(request: BaseBackupRequest): Promise<StoredBackup> {
+export async function takeBaseBackup(request: BaseBackupRequest): Promise<StoredBackup | undefined> {
   const { id, store, source } = request;
   const session = await connect(
     { host: "127.0.0.1", port: source.port, database: request.database, ...source.superuser },
@@ -46,6 +47,7 @@ export async function takeBaseBackup(request: BaseBackupRequest): Promise<Stored
   try {
     const startedAt = request.now();
     const directory = await store.begin(id, request.database, startedAt);
+    if (directory === undefined) return undefined;
     try {
       const stored = await copyInto(directory, request, session, startedAt);
       await store.finish(stored);

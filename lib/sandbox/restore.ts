@@ -1,4 +1,4 @@
-import { copyFile, readdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { errorMessage, PgkeepError } from "../errors.ts";
@@ -18,8 +18,8 @@ import {
   stopServer,
 } from "./server.ts";
 import type { Login } from "./state.ts";
-import { type Archive, coverage, fileProblem, segmentProblem, segmentTime } from "./wal-archive.ts";
-import { parseLsn, parseSegmentName, segmentAt } from "./wal-names.ts";
+import { type Archive, coverage, fileProblem, segmentProblem } from "./wal-archive.ts";
+import { parseLsn, parseSegmentName, type Segment, segmentAt, segmentName } from "./wal-names.ts";
 
 /** What a restore works with. */
 export interface RestoreSource {
@@ -218,8 +218,8 @@ async function salvageWal(
 }
 
 /**
- * Looks for gaps before anything is copied: recovery would take a missing segment for the end of the log and
- * quietly come up with less. Resolves to the last segment that `latest` must replay.
+ * Looks for gaps and damage before anything is copied: recovery would take a missing segment for the end of
+ * the log and quietly come up with less. Resolves to the last segment that `latest` must replay.
  */
 async function requireWal(
   archive: Archive,
@@ -234,53 +234,47 @@ async function requireWal(
   }
   const found = await coverage(archive, start);
   const last = found.segments.at(-1);
-  const numberOf = (name: string) => parseSegmentName(name, archive.segmentBytes)?.number ?? -1;
-  const reaches = last === undefined ? start.number - 1 : numberOf(last);
-  if (reaches < stop.number) {
-    throw missingSegment(
-      found.missing ?? nextName(backup, reaches),
-      `which the backup ${backup.id} itself needs`,
-    );
-  }
-  if (target.kind === "backup") return undefined;
-  if (found.missing !== undefined && last !== undefined) {
-    const until = await segmentTime(archive, last);
-    const beyondGap = target.kind === "latest" || target.time.getTime() > until.getTime();
-    if (beyondGap) {
-      throw missingSegment(
-        found.missing,
-        `so ${backup.id} can be recovered to about ${until.toISOString()} at most, not to ${
-          target.kind === "latest"
-            ? `the end of the archive (${found.newest ?? "?"})`
-            : target.time.toISOString()
-        }`,
-      );
-    }
-  }
+  let reaches: Date | undefined;
   for (const name of found.segments) {
-    const problem = await segmentProblem(archive, name);
-    if (problem !== undefined) {
-      throw new PgkeepError("restore-failed", `the WAL segment ${name} ${problem}`, {
-        remedy: "bring the segment back from a copy of the archive, or restore to a moment before it",
-      });
-    }
+    const segment = parseSegmentName(name, archive.segmentBytes) as Segment;
+    const path = found.paths.get(name) as string;
+    const needed = segment.number <= stop.number;
+    if (!needed && (target.kind === "backup" || isReached(target, reaches))) break;
+    const problem = await fileProblem(path, segment, archive);
+    if (problem !== undefined) throw badSegment(name, problem, backup, needed, reaches);
+    reaches = (await stat(path)).mtime;
   }
-  return complete ? undefined : last;
+  const length = found.segments.length;
+  if (start.number + length <= stop.number) {
+    const name =
+      found.missing ?? segmentName({ ...start, number: start.number + length }, archive.segmentBytes);
+    throw badSegment(name, "is missing from the archive", backup, true, reaches);
+  }
+  if (found.missing !== undefined && target.kind !== "backup" && !isReached(target, reaches)) {
+    throw badSegment(found.missing, "is missing from the archive", backup, false, reaches);
+  }
+  return complete || target.kind !== "latest" ? undefined : last;
 }
 
-function nextName(backup: StoredBackup, reaches: number): string {
-  return reaches < 0 ? backup.startSegment : backup.stopSegment;
+/** Whether WAL written until `reaches` holds everything before the target. */
+function isReached(target: RestoreTarget, reaches: Date | undefined): boolean {
+  return target.kind === "time" && reaches !== undefined && target.time.getTime() < reaches.getTime();
 }
 
-function missingSegment(name: string, consequence: string): PgkeepError {
-  return new PgkeepError(
-    "restore-failed",
-    `the WAL segment ${name} is missing from the archive, ${consequence}`,
-    {
-      remedy:
-        "bring the segment back from a copy of the archive, or restore to a moment before it; take a new backup now",
-    },
-  );
+function badSegment(
+  name: string,
+  problem: string,
+  backup: StoredBackup,
+  needed: boolean,
+  reaches: Date | undefined,
+): PgkeepError {
+  const consequence = needed
+    ? `the backup ${backup.id} itself needs it`
+    : `from the backup ${backup.id} nothing after about ${reaches?.toISOString() ?? backup.finishedAt} can be recovered`;
+  return new PgkeepError("restore-failed", `the WAL segment ${name} ${problem}; ${consequence}`, {
+    remedy:
+      "bring the segment back from a copy of the archive, or restore to a moment before it; take a new backup now",
+  });
 }
 
 /** Settings of the old cluster without which its WAL may not replay, or it may not start. */

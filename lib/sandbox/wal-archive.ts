@@ -1,6 +1,5 @@
-import { open, readdir, readFile, stat } from "node:fs/promises";
+import { open, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { PgkeepError } from "../errors.ts";
 import {
   parseHistory,
   parseSegmentName,
@@ -26,6 +25,8 @@ export interface Coverage {
   missing?: string;
   /** Newest segment in the archive, beyond the gap when there is one. */
   newest?: string;
+  /** Where each file of the archive is. */
+  paths: ReadonlyMap<string, string>;
 }
 
 /**
@@ -36,7 +37,7 @@ export async function coverage(archive: Archive, start: Segment): Promise<Covera
   const names = await listNames(archive);
   const path = await timelinePath(names, start.timeline);
   const last = newestOn(path, names, archive.segmentBytes, start);
-  const found: Coverage = { segments: [] };
+  const found: Coverage = { segments: [], paths: names };
   if (last === undefined) return { ...found, missing: segmentName(start, archive.segmentBytes) };
   found.newest = last.name;
   for (let number = start.number; number <= last.number; number++) {
@@ -86,13 +87,6 @@ export async function fileProblem(
   } finally {
     await file.close();
   }
-}
-
-/** When the segment was written last: every transaction acknowledged before lies in it or before it. */
-export async function segmentTime(archive: Archive, name: string): Promise<Date> {
-  const path = (await listNames(archive)).get(name);
-  if (path === undefined) throw new PgkeepError("not-found", `${name} is not in the WAL archive`);
-  return (await stat(path)).mtime;
 }
 
 /** Each file's name and where it is. */
