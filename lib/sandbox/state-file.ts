@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isAlive } from "./processes.ts";
@@ -33,7 +33,10 @@ export async function announceSandbox(
       if (!(await isOurs(directory))) throw new Error(`${directory} belongs to another account`);
       await chmod(directory, 0o700);
       await writeAtomically(file, pointer);
-      return () => rm(file, { force: true });
+      return async () => {
+        await rm(file, { force: true });
+        await rmdir(directory).catch(() => {}); // another sandbox is announced there
+      };
     } catch (error) {
       failure = error;
     }
