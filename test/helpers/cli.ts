@@ -16,17 +16,17 @@ export interface CliSurroundings {
 
 /** Runs one command line as the process would, without a terminal, and gives what it printed. */
 export async function runCli(args: readonly string[], surroundings: CliSurroundings = {}): Promise<CliRun> {
-  let stdout = "";
-  let stderr = "";
+  const stdout: string[] = [];
+  const stderr: string[] = [];
   const code = await runCommandLine(args, "0.0.0-test", {
-    stdout: { write: (text) => void (stdout += text) },
-    stderr: { write: (text) => void (stderr += text) },
+    stdout: { write: (text) => stdout.push(text) },
+    stderr: { write: (text) => stderr.push(text) },
     signal: surroundings.signal ?? new AbortController().signal,
     homeDirectory: surroundings.homeDirectory ?? "/nonexistent",
     workingDirectory: surroundings.workingDirectory ?? tmpdir(),
     databaseUrl: surroundings.databaseUrl,
   });
-  return { code, stdout, stderr };
+  return { code, stdout: stdout.join(""), stderr: stderr.join("") };
 }
 
 /** The connection URL of a target, as a user would write it. */
