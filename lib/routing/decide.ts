@@ -73,7 +73,7 @@ function decideReplica(
   const target = chooseEndpoint(probe);
   const poolerNote =
     probe.pooledEndpoint !== null && target.via === "direct" && probe.answered
-      ? "; its pooler does not answer, so connect to the server itself"
+      ? "; its pooler does not answer, so this is the server's own endpoint"
       : "";
   const watched =
     next.state === "warming"
@@ -188,7 +188,7 @@ function primaryReason(
   if (!reachable) return primary.problem ?? "it did not answer";
   const pooler =
     primary.pooledEndpoint !== null && primary.pooledAnswers !== true
-      ? "; its pooler does not answer, so connect to the server itself"
+      ? "; its pooler does not answer, so this is the server's own endpoint"
       : "";
   const reads =
     policy === "never"

@@ -426,7 +426,7 @@ describe("endpoints", () => {
       via: "direct",
       state: "serving",
       reason:
-        "it has replayed all that the primary has written; its pooler does not answer, so connect to the server itself",
+        "it has replayed all that the primary has written; its pooler does not answer, so this is the server's own endpoint",
     });
     expect(series.document?.primary).toMatchObject({
       endpoint: { host: "primary", port: 5432 },
