@@ -6,14 +6,21 @@ interface Checkpoints {
   resetAt: Date | null;
   timed: number;
   requested: number;
+  /** Position in the WAL, as a number of bytes. */
+  walBytes: number;
   timeoutSeconds: number;
+  completionTarget: number;
   maxWalSizeMegabytes: number;
 }
 
 /**
  * Checkpoints since the previous sample. Those that WAL volume forces should be the exception: the
- * documentation (29.5, "WAL Configuration") has `max_wal_size` raised when they come often. A finding when
- * two or more came at less than half of `checkpoint_timeout` on average; one alone may be a backup's.
+ * documentation ("WAL Configuration") has `max_wal_size` raised when they come often. A finding when two or
+ * more came at less than half of `checkpoint_timeout` on average.
+ *
+ * The server counts those of backups, CREATE DATABASE and CHECKPOINT among the requested ones. Volume forces
+ * one each `max_wal_size / (1 + checkpoint_completion_target)` (`CalculateCheckpointSegments`, xlog.c): no
+ * more can be its doing than the WAL written in between allows.
  */
 export const checkpoints: Check = {
   name: "checkpoints",
@@ -26,6 +33,7 @@ export const checkpoints: Check = {
       CheckpointsTimed: row.timed,
       CheckpointsRequested: row.requested,
       "checkpoints.resetAt": resetAt,
+      "checkpoints.walBytes": row.walBytes,
     };
     const before = context.previous?.counters["checkpoints.resetAt"];
     const difference = differenceSince(
@@ -37,16 +45,21 @@ export const checkpoints: Check = {
     if (!difference.comparable) return conclude({ obstacle: difference.reason, counters: totals });
     const requested = difference.of("CheckpointsRequested");
     const timed = difference.of("CheckpointsTimed");
-    const meanSeconds = requested === 0 ? null : difference.seconds / requested;
+    const walBytes = difference.of("checkpoints.walBytes");
+    const bytesBetween = (row.maxWalSizeMegabytes * 1024 ** 2) / (1 + row.completionTarget);
+    const byVolume = Math.min(requested, Math.floor(walBytes / bytesBetween));
+    const meanSeconds = byVolume === 0 ? null : difference.seconds / byVolume;
     const facts = {
       timed,
       requested,
+      byVolume,
+      walBytes,
       seconds: round(difference.seconds),
-      meanSecondsBetweenRequested: meanSeconds === null ? null : round(meanSeconds),
+      meanSecondsBetween: meanSeconds === null ? null : round(meanSeconds),
       checkpointTimeoutSeconds: row.timeoutSeconds,
       maxWalSizeMegabytes: row.maxWalSizeMegabytes,
     };
-    const tooOften = requested >= 2 && meanSeconds !== null && meanSeconds < row.timeoutSeconds / 2;
+    const tooOften = byVolume >= 2 && meanSeconds !== null && meanSeconds < row.timeoutSeconds / 2;
     return conclude({
       counters: totals,
       facts,
@@ -56,11 +69,11 @@ export const checkpoints: Check = {
         : [
             {
               check: "checkpoints",
-              key: "checkpoints/requested",
+              key: "checkpoints/by-volume",
               severity: "low",
               confidence: "likely",
               object: {},
-              title: `${requested} checkpoints were forced in the last ${duration(difference.seconds)}, one each ${duration(meanSeconds ?? 0)}`,
+              title: `the volume of WAL forced ${byVolume} checkpoints in the last ${duration(difference.seconds)}, one each ${duration(meanSeconds ?? 0)}`,
               evidence: facts,
               impact:
                 "Each writes all changed pages, and after it every page goes whole into the WAL: more writing of everything.",
@@ -84,8 +97,11 @@ async function readCheckpoints({ session }: CheckContext): Promise<Checkpoints> 
       : session.isStandby
         ? { view: "pg_stat_checkpointer", timed: "restartpoints_timed", requested: "restartpoints_req" }
         : { view: "pg_stat_checkpointer", timed: "num_timed", requested: "num_requested" };
+  const position = session.isStandby ? "pg_last_wal_replay_lsn()" : "pg_current_wal_lsn()";
   const [row] = await session.query<Checkpoints>(
     `select stats_reset as "resetAt", ${timed} as timed, ${requested} as requested,
+            pg_wal_lsn_diff(${position}, '0/0')::float8 as "walBytes",
+            current_setting('checkpoint_completion_target')::float8 as "completionTarget",
             (select setting::int from pg_settings where name = 'checkpoint_timeout') as "timeoutSeconds",
             (select setting::int from pg_settings where name = 'max_wal_size') as "maxWalSizeMegabytes"
        from ${view}`,

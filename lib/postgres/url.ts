@@ -14,8 +14,11 @@ export function targetFromUrl(url: string): ConnectionTarget {
     });
   }
   let parsed: ReturnType<typeof parseIntoClientConfig>;
+  let database: string;
   try {
     const compatible = new URL(url);
+    // The parser leaves %2F, %3F, %3D and the like in the database's name as they are.
+    database = decodeURIComponent(compatible.pathname.slice(1));
     if (compatible.searchParams.has("sslmode") && !compatible.searchParams.has("uselibpqcompat")) {
       compatible.searchParams.set("uselibpqcompat", "true");
     }
@@ -37,7 +40,7 @@ export function targetFromUrl(url: string): ConnectionTarget {
     host: parsed.host ?? "localhost",
     port: Number(parsed.port ?? 5432),
     user,
-    database: parsed.database ?? user,
+    database: database === "" ? (parsed.database ?? user) : database,
     ...(typeof parsed.password === "string" && parsed.password !== "" ? { password: parsed.password } : {}),
     ...(parsed.ssl === undefined ? {} : { ssl: parsed.ssl as NonNullable<ConnectionTarget["ssl"]> }),
   };
