@@ -66,6 +66,7 @@ export function planText(plan: InstallPlan): string {
     comment(`database ${plan.database}, as ${plan.user}: ${count(plan.changes.length, "change")}`),
     ...plan.changes.map(statement),
   ];
+  lines.push(...plan.warnings.map((warning) => comment(`mind: ${warning}`)));
   if (plan.blocked.length > 0) {
     lines.push(
       comment(`${plan.user} may not do the following:`),
@@ -87,6 +88,7 @@ export function reportText(report: InstallReport): string {
   section("created", report.created);
   section("repaired", report.repaired);
   section("passwords set", report.passwordsSet);
+  section("mind", report.warnings);
   section("tried, and still not right", report.unresolved.map(withStatement));
   section(
     "left to do by somebody else",

@@ -70,6 +70,8 @@ export interface ActualState {
   ownsDatabase: boolean;
   databaseOwner: string;
   mayCreateInDatabase: boolean;
+  /** Logins that may connect because PUBLIC may, and for no other reason. */
+  publicLogins: string[];
   /** Predefined roles that exist and that the user may grant. */
   grantable: string[];
   roles: ActualRole[];
@@ -163,6 +165,11 @@ select json_build_object(
   'ownsDatabase', pg_has_role(db.datdba, 'USAGE'),
   'databaseOwner', pg_get_userbyid(db.datdba),
   'mayCreateInDatabase', has_database_privilege(db.oid, 'CREATE'),
+  'publicLogins', (select coalesce(json_agg(r.rolname order by r.rolname), '[]'::json) from pg_roles r
+    where r.rolcanlogin and not r.rolsuper and r.rolname !~ '^(pg_|rds)' and not pg_has_role(r.oid, db.datdba, 'USAGE')
+      and not exists (select from managed m where pg_has_role(r.oid, m.oid, 'USAGE'))
+      and not exists (select from aclexplode(db.datacl) x
+        where x.privilege_type = 'CONNECT' and x.grantee <> 0 and pg_has_role(r.oid, x.grantee, 'USAGE'))),
   'grantable', (select coalesce(json_agg(r.rolname), '[]'::json) from pg_roles r
     where r.rolname = any ($4::text[]) and (me.rolsuper or (me.rolcreaterole and ${administers("r.oid")}))),
   'roles', ${list(`select r.rolname as name, r.rolcanlogin as login, r.rolsuper as superuser,

@@ -7,6 +7,7 @@ import { DatabaseError, hasSqlState } from "../postgres/errors.ts";
 import { identifier, literal } from "../postgres/identifiers.ts";
 import { SqlState } from "../postgres/sqlstate.ts";
 import type { BlockedChange, Change } from "./change.ts";
+import { passwordMark, roleMark } from "./desired.ts";
 import { type InstallPlan, planInstall } from "./plan.ts";
 import { roleNames } from "./role-names.ts";
 import { scramVerifier } from "./scram.ts";
@@ -32,6 +33,8 @@ export interface InstallReport {
   blocked: Pick<BlockedChange, "reason" | "sql" | "needs">[];
   /** What was tried and is still not as it should be. */
   unresolved: Pick<Change, "reason" | "sql">[];
+  /** What else a person should know. */
+  warnings: string[];
   /** Roles that got a password. */
   passwordsSet: string[];
   seconds: number;
@@ -111,7 +114,7 @@ async function installInTransaction(
   }
   for (const [role, verifier] of passwords) {
     signal?.throwIfAborted();
-    await session.query(`ALTER ROLE ${identifier(role)} PASSWORD ${literal(verifier)}`);
+    await setPassword(session, role, verifier);
   }
   const fresh = first.schemaVersion.installed === null;
   const isNew = (change: Change) => fresh || change.kind === "create";
@@ -130,8 +133,20 @@ async function installInTransaction(
     repaired: unique(done.filter((change) => !isNew(change))),
     blocked: [...plan.blocked, ...refused].map(({ reason, sql, needs }) => ({ reason, sql, needs })),
     unresolved: pending(plan, refused).map(({ reason, sql }) => ({ reason, sql })),
+    warnings: first.warnings,
     passwordsSet: [...passwords.keys()],
   };
+}
+
+async function setPassword(session: Session, role: string, verifier: string): Promise<void> {
+  await session.query(`ALTER ROLE ${identifier(role)} PASSWORD ${literal(verifier)}`);
+  const rows = await session.query<{ comment: string }>(
+    "select shobj_description(oid, 'pg_authid') as comment from pg_roles where rolname = $1",
+    [role],
+  );
+  const comment = rows[0]?.comment ?? roleMark;
+  if (comment.endsWith(passwordMark)) return;
+  await session.query(`COMMENT ON ROLE ${identifier(role)} IS ${literal(comment + passwordMark)}`);
 }
 
 const unique = (changes: readonly Change[]): string[] => [...new Set(changes.map(({ result }) => result))];

@@ -10,7 +10,7 @@ export type Rights = Readonly<Record<string, readonly string[]>>;
 export interface DesiredRole {
   name: string;
   login: boolean;
-  /** Kept as the role's comment, which also marks the role as pgkeep's own. */
+  /** The role's comment begins with it, which also marks the role as pgkeep's own. */
   purpose: string;
   connectionLimit: number;
   /** `ALTER ROLE … SET`, wherever the role logs in. */
@@ -49,6 +49,9 @@ export interface DesiredState {
 
 /** Comments of roles that pgkeep made begin with this. */
 export const roleMark = "pgkeep: ";
+
+/** Ends the comment of a login that has a password, so that nobody turns it into an IAM login. */
+export const passwordMark = "; logs in with a password";
 
 /** Extensions that jobs and checks use where they can be had. */
 export const extensions: readonly string[] = ["amcheck", "pg_stat_statements", "pgstattuple"];

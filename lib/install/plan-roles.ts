@@ -22,7 +22,7 @@ export function planRoles(desired: DesiredState, actual: ActualState, version: n
   }
   for (const role of desired.roles) {
     const member = existing.get(role.name);
-    changes.push(...planMemberships(role, member, actual, version));
+    changes.push(...planMemberships(role, member, desired, actual, version));
     changes.push(...planSettings(role, member, actual));
   }
   return [...changes, ...shareAdministration(desired, actual)];
@@ -119,7 +119,7 @@ function repairAttributes(role: DesiredRole, found: ActualRole, actual: ActualSt
       `had connection limit ${limit(found.connectionLimit)}: set to ${limit(role.connectionLimit)}`,
     );
   }
-  if (found.comment?.startsWith(roleMark) !== true) {
+  if (!isDescribed(role, found)) {
     const needs = administrator(found, actual);
     changes.push({
       kind: "repair",
@@ -131,6 +131,12 @@ function repairAttributes(role: DesiredRole, found: ActualRole, actual: ActualSt
     });
   }
   return changes;
+}
+
+/** A role of several databases with the same prefix keeps the description of the first. */
+function isDescribed(role: DesiredRole, { comment }: ActualRole): boolean {
+  if (comment === null || !comment.startsWith(roleMark)) return false;
+  return comment.startsWith(role.purpose) || comment.includes(" of database ");
 }
 
 /** Who can change a role that the installing user cannot, or undefined when it can. */
@@ -163,6 +169,7 @@ function actAs(role: string, found: ActualRole | undefined, actual: ActualState,
 function planMemberships(
   role: DesiredRole,
   member: ActualRole | undefined,
+  desired: DesiredState,
   actual: ActualState,
   version: number,
 ): Change[] {
@@ -184,7 +191,7 @@ function planMemberships(
     });
   }
   for (const membership of held) {
-    if (isExpected(role, membership)) {
+    if (isExpected(role, membership, desired)) {
       if (membership.admin) changes.push(leave(membership, "ADMIN OPTION FOR ", version));
     } else changes.push(leave(membership, "", version));
   }
@@ -198,11 +205,22 @@ function mayGrant(group: string, actual: ActualState): boolean {
   return actual.createrole && !group.startsWith("pg_");
 }
 
-/** Cluster-wide roles also belong to the groups of other databases that pgkeep looks after. */
-function isExpected(role: DesiredRole, { role: group, comment }: ActualMembership): boolean {
+/**
+ * The roles that all databases share are members of the groups of each: of those of other databases that
+ * pgkeep looks after, too.
+ */
+function isExpected(
+  role: DesiredRole,
+  { role: group, comment }: ActualMembership,
+  desired: DesiredState,
+): boolean {
   if (role.memberOf.includes(group)) return true;
-  const shared = role.name === schemaOwner || role.name.startsWith(`${schemaOwner}_`);
-  return shared && comment?.startsWith(roleMark) === true && / of database /.test(comment);
+  const { names } = desired;
+  const elsewhere = (purpose: string, own: string) =>
+    group !== own && comment?.startsWith(`${roleMark}${purpose} of database `) === true;
+  if (role.name === names.maintenance) return elsewhere("owner", names.owner);
+  if (role.name === schemaOwner) return elsewhere("reads rows", names.reader);
+  return false;
 }
 
 function leave(membership: ActualMembership, option: "" | "ADMIN OPTION FOR ", version: number): Change {

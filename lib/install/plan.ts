@@ -2,8 +2,8 @@ import type { DatabaseConfig } from "../config/schema.ts";
 import { PgkeepError } from "../errors.ts";
 import type { Session } from "../ports/databases.ts";
 import { type ActualState, readActualState } from "./actual.ts";
-import { type BlockedChange, type Change, isBlocked } from "./change.ts";
-import { desiredState, extensions, managedRoles } from "./desired.ts";
+import { type BlockedChange, type Change, enumerate, isBlocked } from "./change.ts";
+import { desiredState, everybody, extensions, managedRoles, passwordMark } from "./desired.ts";
 import { planAccess } from "./plan-access.ts";
 import { foreignRoles, planRoles } from "./plan-roles.ts";
 import { planExtensions, planOwnRights, planOwnSchema } from "./plan-schema.ts";
@@ -20,10 +20,12 @@ export interface InstallPlan {
   changes: Change[];
   /** What the user may not do, and who may. A `required` one stops the installation. */
   blocked: BlockedChange[];
+  /** What else a person should know before. */
+  warnings: string[];
 }
 
 export interface PlanOptions {
-  /** Roles that get a password: they log in with it instead of IAM. */
+  /** Roles that get a password now: they log in with it instead of IAM, as those that got one before. */
   withPassword?: readonly string[];
 }
 
@@ -41,7 +43,10 @@ export async function planInstall(
   const actual = await readActualState(session, managedRoles(config), names.owner, extensions);
   const desired = desiredState(config, {
     grantable: new Set(reachable(actual, names)),
-    withPassword: new Set(options.withPassword ?? []),
+    withPassword: new Set([
+      ...(options.withPassword ?? []),
+      ...actual.roles.filter(({ comment }) => comment?.endsWith(passwordMark)).map(({ name }) => name),
+    ]),
   });
   const installed = actual.ownSchema === null ? undefined : await readSchemaVersion(session);
   const current = await currentSchemaVersion();
@@ -71,7 +76,16 @@ export async function planInstall(
     schemaVersion: { installed: installed ?? null, current },
     changes: all.filter((change) => !isBlocked(change)),
     blocked: all.filter(isBlocked),
+    warnings: warnings(actual),
   };
+}
+
+function warnings({ database, databaseName, publicLogins }: ActualState): string[] {
+  const isOpen = database.some((entry) => entry.grantee === everybody && entry.privilege === "CONNECT");
+  if (!isOpen || publicLogins.length === 0) return [];
+  return [
+    `these logins connect to ${databaseName} because PUBLIC may, which ends: ${enumerate(publicLogins, 20)} (put them into one of the groups to keep them)`,
+  ];
 }
 
 /** Predefined roles that may be granted, or that ours have already from somebody who could grant them. */
