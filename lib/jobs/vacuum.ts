@@ -1,4 +1,5 @@
 import { parseVacuumArguments, type VacuumArguments } from "../vacuum/arguments.ts";
+import { describeVacuum } from "../vacuum/describe.ts";
 import type { VacuumReport } from "../vacuum/report.ts";
 import { vacuumByNeed } from "../vacuum/run.ts";
 import { defineJob, done, failed, step } from "./job.ts";
@@ -11,6 +12,7 @@ export const vacuum = defineJob({
   supportsDryRun: true,
   role: "maintenance",
   parseArguments: parseVacuumArguments,
+  describe: describeVacuum,
   steps: [
     step<VacuumArguments, VacuumReport, "primary">("vacuum", {
       where: "database",

@@ -85,6 +85,30 @@ export function diskNeededBytes(work: Work, blockBytes: number): number {
   return (relation.relPages + (relation.toast?.relPages ?? 0) + relation.indexPages) * blockBytes;
 }
 
+/** Notes a table that was due and is not done. */
+export function leave(report: VacuumReport, item: Work, predictedSeconds: number, why: string): void {
+  report.left.total += 1;
+  report.left.tables.push({
+    ...entryOf(item.relation),
+    action: item.label,
+    reasons: shownReasons(item.reasons),
+    predictedSeconds: rounded(predictedSeconds),
+    why,
+  });
+}
+
+/** Why a table is not started with so much of the budget left. Seconds. */
+export function tooLong(predicted: number, remaining: number, budget: number): string {
+  return predicted > budget
+    ? `needs about ${Math.ceil(predicted)} s, more than a whole run has; give budgetSeconds, or vacuum it by hand`
+    : `needs about ${Math.ceil(predicted)} s and ${Math.max(0, Math.floor(remaining))} s were left`;
+}
+
+/** To milliseconds. */
+export function rounded(seconds: number): number {
+  return Math.round(seconds * 1000) / 1000;
+}
+
 /** The report with its lists cut, evenly, until it fits into a step's result. */
 export function bounded(report: VacuumReport): VacuumReport {
   for (let longest = 200; ; longest = Math.floor(longest / 2)) {

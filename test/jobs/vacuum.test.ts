@@ -1,14 +1,18 @@
 import { setTimeout as delay } from "node:timers/promises";
+import pg from "pg";
 import { describe, expect, it } from "vitest";
 import type { JobResult } from "../../lib/jobs/job.ts";
 import { runJob } from "../../lib/jobs/runner.ts";
 import { vacuum } from "../../lib/jobs/vacuum.ts";
+import type { Json } from "../../lib/json.ts";
 import type { Session } from "../../lib/ports/databases.ts";
 import { identifier, qualified } from "../../lib/postgres/identifiers.ts";
+import { readHorizon } from "../../lib/vacuum/horizon.ts";
 import type { VacuumReport } from "../../lib/vacuum/report.ts";
 import { configFor } from "../helpers/config.ts";
 import { portsFor } from "../helpers/ports.ts";
 import { allMajors, defaultMajor, type TestLogin, type TestServer, useServer } from "../helpers/postgres.ts";
+import { installed, password } from "../install/installed.ts";
 
 /** Nothing but the job itself may vacuum here; small tables must still tell dirty from clean. */
 const settings = { autovacuum: "off", max_prepared_transactions: "5", wal_level: "logical" };
@@ -69,6 +73,62 @@ async function change(server: TestServer, database: string, ...statements: strin
   await session.close();
 }
 
+/**
+ * Streams from the server as a standby with hot_standby_feedback would, and reports the current transaction id
+ * as its horizon. Resolves once the server has taken it; the result ends the stream.
+ */
+async function reportHorizon(server: TestServer, slot: string | undefined): Promise<() => Promise<void>> {
+  const { host, port, user, password } = server.target("postgres");
+  const session = await server.connect("postgres");
+  const rows = await session.query<{ lsn: string; xid: number }>(
+    "select pg_current_wal_lsn()::text as lsn, txid_snapshot_xmax(txid_current_snapshot()) as xid",
+  );
+  const { lsn, xid } = rows[0] as { lsn: string; xid: number };
+  const client = new pg.Client({
+    host,
+    port,
+    user,
+    password: String(password),
+    application_name: "standby",
+    replication: "true",
+  } as pg.ClientConfig);
+  client.on("error", () => {});
+  await client.connect();
+  const { connection } = client as unknown as {
+    connection: { once(event: string, listener: () => void): void; sendCopyFromChunk(chunk: Buffer): void };
+  };
+  const streaming = new Promise<void>((resolve) => connection.once("replicationStart", resolve));
+  void client
+    .query(`START_REPLICATION ${slot === undefined ? "" : `SLOT ${slot} `}PHYSICAL ${lsn}`)
+    .catch(() => {});
+  await streaming;
+  // Hot standby feedback: time, xmin with its epoch, catalog_xmin with its epoch.
+  const feedback = Buffer.alloc(25);
+  feedback.write("h", 0);
+  feedback.writeUInt32BE(xid % 2 ** 32, 9);
+  connection.sendCopyFromChunk(feedback);
+  await expect
+    .poll(() =>
+      session.query(
+        slot === undefined
+          ? "select 1 from pg_stat_replication where application_name = 'standby' and backend_xmin is not null"
+          : `select 1 from pg_replication_slots where slot_name = '${slot}' and xmin is not null`,
+      ),
+    )
+    .toHaveLength(1);
+  const { stream } = connection as unknown as { stream: { destroy(): void } };
+  return async () => {
+    stream.destroy();
+    await session.query(
+      "select pg_terminate_backend(pid) from pg_stat_replication where application_name = 'standby'",
+    );
+    await expect
+      .poll(() => session.query("select 1 from pg_stat_replication where application_name = 'standby'"))
+      .toHaveLength(0);
+    await session.close();
+  };
+}
+
 async function vacuumCounts(session: Session): Promise<Map<string, number>> {
   if (session.serverVersionNumber < 150_000) await delay(700);
   const rows = await session.query<{ name: string; n: number }>(
@@ -104,6 +164,12 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
     expect(after.get("public.dirty_a")).toBe((before.get("public.dirty_a") ?? 0) + 2);
     expect(data.find((datum) => datum.name === "TablesVacuumed")?.value).toBe(report.vacuumed.total);
     expect(data.find((datum) => datum.name === "TablesLeft")?.value).toBe(0);
+
+    const lines = vacuum.describe?.(report as unknown as Json) ?? [];
+    expect(lines[0]).toMatch(/^\d+ tables looked at, \d+ due, \d+ done in [\d.]+ of 600 s$/);
+    expect(lines.find((line) => line.includes("dirty_b"))).toMatch(
+      /^ {2}public\.dirty_b: VACUUM \(ANALYZE\) in [\d.]+ s, for 900 changed rows of 150 \(600 %\), 900 dead rows of 250 \(360 %\); dead rows 900 → 0$/,
+    );
 
     const again = succeeded(await run(server, database));
     expect(own(again.report.vacuumed)).toEqual([]);
@@ -326,6 +392,44 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
     await session.close();
   });
 
+  it("names an abandoned physical slot with an xmin, and a standby that reports its horizon", async () => {
+    const database = await server.createDatabase();
+    const session = await server.connect(database);
+    await cleanTable(server, database, "public.held");
+    await session.query("select pg_create_physical_replication_slot('lost_standby', true)");
+    const withSlot = await reportHorizon(server, "lost_standby");
+    await withSlot();
+    const withoutSlot = await reportHorizon(server, undefined);
+    await makeDirty(server, database, "public.held", 900);
+    await delay(1_000);
+    const { report } = succeeded(await run(server, database));
+    expect(names(report.heldBack)).toContain("public.held");
+    expect(report.heldBack.holders).toContainEqual(
+      expect.objectContaining({
+        kind: "replication slot",
+        slot: "lost_standby",
+        holds: "everything",
+        abandoned: true,
+        ageSeconds: major >= 17 ? expect.any(Number) : null,
+        remedy: expect.stringContaining("pg_drop_replication_slot('lost_standby')"),
+      }),
+    );
+    await session.query("select pg_drop_replication_slot('lost_standby')");
+    expect(await readHorizon(session)).toContainEqual(
+      expect.objectContaining({
+        kind: "standby",
+        application: "standby",
+        holds: "everything",
+        ageTransactions: expect.any(Number),
+        remedy: expect.stringContaining("hot_standby_feedback"),
+      }),
+    );
+    await withoutSlot();
+    const after = succeeded(await run(server, database));
+    expect(after.report.vacuumed.tables.find((table) => table.table === "held")?.deadAfter).toBe(0);
+    await session.close();
+  });
+
   it("works on hostile names", async () => {
     const database = await server.createDatabase(`we"ird 'db' ${major}`);
     const session = await server.connect(database);
@@ -386,6 +490,33 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
     const after = succeeded(await run(server, database, { login }));
     expect(names(after.report.vacuumed).sort()).toEqual(["hidden.mine", "public.theirs"]);
     await session.close();
+  });
+
+  it("works as the maintenance role that pgkeep installs, from 17 on also on catalogs", async () => {
+    const { database, names: roles, as } = await installed(server);
+    await as(roles.migrations, async (session) => {
+      await session.query("create table public.application (id int primary key, note text)");
+      await session.query("insert into public.application select i, 'x' from generate_series(1, 1000) i");
+      await session.query("delete from public.application where id <= 900");
+      await session.query("create table public.passing (id int)");
+    });
+    await as(undefined, async (session) => {
+      for (let i = 0; i < 20; i += 1) {
+        await session.query(
+          `create table public.wide (${Array.from({ length: 60 }, (_, n) => `c${n} int`).join()})`,
+        );
+        await session.query("drop table public.wide");
+      }
+    });
+    const { report } = succeeded(
+      await run(server, database, { login: { user: roles.maintenance, password } }),
+    );
+    expect(names(report.vacuumed)).toContain("public.application");
+    if (major >= 17) expect(names(report.vacuumed)).toContain("pg_catalog.pg_attribute");
+    // Before, catalogs belong to the superuser and the database to the master: they are counted, not complained of.
+    else expect(report.notPermitted.systemCatalogs).toBeGreaterThan(0);
+    expect(report.vacuumed.tables.find((table) => table.table === "application")?.deadAfter).toBe(0);
+    expect(names(report.notPermitted)).toEqual([]);
   });
 
   it("does a VACUUM FULL only to tables that are named", async () => {
