@@ -164,17 +164,17 @@ describe("engine-in-standard-support", () => {
     expect(at(14, "2027-02-28T23:59:59Z")).toEqual([warning]);
   });
 
-  it("refuses from the day after", () => {
+  it("says from the day after that AWS refuses it", () => {
     expect(at(14, "2027-03-01T00:00:00Z")).toEqual([
-      "error database.engineVersion (line 1): standard support of PostgreSQL 14 ended on 2027-02-28, and AWS refuses it without Extended Support; upgrade to 18",
+      "warning database.engineVersion (line 1): standard support of PostgreSQL 14 ended on 2027-02-28, and AWS refuses to create it without Extended Support; upgrade to 18",
     ]);
     expect(at(15, "2028-02-29T23:00:00Z")).toEqual([expect.stringMatching(/^warning .*2028-02-29/)]);
-    expect(at(15, "2028-03-01T00:00:00Z")).toEqual([expect.stringMatching(/^error /)]);
+    expect(at(15, "2028-03-01T00:00:00Z")).toEqual([expect.stringMatching(/ ended on 2028-02-29/)]);
   });
 
   it("names no newer version when there is none", () => {
     expect(at(18, "2031-03-01T00:00:00Z")).toEqual([
-      "error database.engineVersion (line 1): standard support of PostgreSQL 18 ended on 2031-02-28, and AWS refuses it without Extended Support",
+      "warning database.engineVersion (line 1): standard support of PostgreSQL 18 ended on 2031-02-28, and AWS refuses to create it without Extended Support",
     ]);
   });
 });

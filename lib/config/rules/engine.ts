@@ -22,9 +22,9 @@ const localStorage = /^[a-z]+\d+[a-z]*d/;
 export const engineRules = [
   databaseRule({
     name: "engine-in-standard-support",
-    demand: `\`database.engineVersion\` is in standard support (a warning in the last ${warningMonths} months)`,
+    demand: `\`database.engineVersion\` is in standard support, and for ${warningMonths} months to come (a warning)`,
     source:
-      "Amazon RDS for PostgreSQL release calendar; Extended Support is billed, and pgkeep leaves it off, so AWS refuses such a deployment",
+      "Amazon RDS for PostgreSQL release calendar; Extended Support is billed, and pgkeep leaves it off, so AWS refuses to create such a database",
     check: ({ database }, now) => supportFinding(database.engineVersion, now),
   }),
   databaseRule({
@@ -76,19 +76,12 @@ function supportFinding(version: EngineVersion, now: Date): Omit<RuleFinding, "d
     now < new Date(`${end}T00:00:00Z`) && major !== version ? [major] : [],
   );
   const next = supported.length === 0 ? "" : `; upgrade to ${supported[supported.length - 1]}`;
-  return now >= over
-    ? [
-        error(
-          "database.engineVersion",
-          `standard support of PostgreSQL ${version} ended on ${lastDay}, and AWS refuses it without Extended Support${next}`,
-        ),
-      ]
-    : [
-        warning(
-          "database.engineVersion",
-          `standard support of PostgreSQL ${version} ends on ${lastDay}${next} before`,
-        ),
-      ];
+  // Never an error: somebody whose server is too old still has to look after it until it is upgraded.
+  const message =
+    now >= over
+      ? `standard support of PostgreSQL ${version} ended on ${lastDay}, and AWS refuses to create it without Extended Support${next}`
+      : `standard support of PostgreSQL ${version} ends on ${lastDay}${next} before`;
+  return [warning("database.engineVersion", message)];
 }
 
 function classFault(topology: DatabaseConfig["database"]["topology"], name: string): string | undefined {
