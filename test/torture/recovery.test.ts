@@ -51,8 +51,8 @@ describe.each(allMajors)("PostgreSQL %i, killed at random moments", (major) => {
     for (let trial = 1; trial <= trialsEach; trial++) {
       if (await torture.run(trial)) proving += 1;
     }
-    // Most moments must have rows before them and after them, or the trials would prove nothing.
-    expect(proving).toBeGreaterThan(trialsEach / 2);
+    // Moments must have rows before them and after them, or the trials would prove nothing.
+    expect(proving).toBeGreaterThan(trialsEach / 4);
   });
 });
 
@@ -61,7 +61,9 @@ class Torture {
   private readonly major: PostgresMajor;
   private readonly ledger: Ledger;
   private readonly backups: Backups;
+  /** For the choices of each trial; the writers draw from another, as often as time allows. */
   private readonly random: Random;
+  private readonly writersRandom: Random;
   private earliest = 0;
   private made = 0;
 
@@ -71,6 +73,7 @@ class Torture {
     this.ledger = ledger;
     this.backups = sandboxBackups(cluster.state);
     this.random = seededRandom(seed + major);
+    this.writersRandom = seededRandom(seed - major);
   }
 
   static async begin(cluster: Cluster, major: PostgresMajor): Promise<Torture> {
@@ -83,11 +86,17 @@ class Torture {
     if ((trial - 1) % trialsPerBackup === 0) await this.newBackup();
     const lifeBegan = Date.now();
     await this.live();
+    const killedAt = Date.now();
     // Before the restart: WAL that was never archived must be saved from the dead primary.
     const whileDead = this.random.fraction() < 0.5;
     if (!whileDead) await this.restart(trial);
-    const from = this.random.fraction() < 0.7 ? lifeBegan : this.earliest;
-    const time = Math.max(this.earliest, this.random.integer(from, Date.now()));
+    const [from, to] = this.random.pick<readonly [number, number]>([
+      [lifeBegan, killedAt],
+      [lifeBegan, killedAt],
+      [this.earliest, killedAt],
+      [killedAt, Date.now()],
+    ]);
+    const time = Math.max(this.earliest, this.random.integer(from, to));
     const where = `${this.label(trial)}, ${whileDead ? "primary dead" : "primary running"}, at ${time}`;
     const problems = await this.restoredProblems(`trial-${trial}`, time, where);
     expect(problems.slice(0, 5), where).toEqual([]);
@@ -100,22 +109,30 @@ class Torture {
     return `PGKEEP_TORTURE_SEED=${seed} PGKEEP_TEST_POSTGRES=${this.major}, trial ${trial}`;
   }
 
+  /** Taken while clients write, so that what it copies is torn and only right once WAL is replayed. */
   private async newBackup(): Promise<void> {
     this.made += 1;
+    const ending = new AbortController();
+    const writing = this.ledger.write(this.target(), this.writersRandom, ending.signal);
     const backup = await this.backups.create(`torture-${String(this.made).padStart(4, "0")}`);
+    ending.abort();
+    await writing;
     expect(backup.status).toBe("available");
     if (this.earliest === 0) this.earliest = backup.finishedAt?.getTime() as number;
   }
 
+  private target() {
+    const { primary, superuser } = this.cluster.state;
+    return { host: "127.0.0.1", port: primary.port, database, ...superuser };
+  }
+
   /** Clients write, the server is disturbed, and killed at a random moment. */
   private async live(): Promise<void> {
-    const { state } = this.cluster;
     const ending = new AbortController();
-    const target = { host: "127.0.0.1", port: state.primary.port, database, ...state.superuser };
-    const writing = this.ledger.write(target, this.random, ending.signal);
+    const writing = this.ledger.write(this.target(), this.writersRandom, ending.signal);
     const disturbing = this.disturb().catch(() => {}); // the kill ends it
     await delay(this.random.integer(20, 400));
-    await crashServer(state.primary.dataDirectory);
+    await crashServer(this.cluster.state.primary.dataDirectory);
     ending.abort();
     await Promise.all([writing, disturbing]);
   }
