@@ -516,7 +516,10 @@ describe.each(allMajors)("vacuum on PostgreSQL %i", (major) => {
     // Before, catalogs belong to the superuser and the database to the master: they are counted, not complained of.
     else expect(report.notPermitted.systemCatalogs).toBeGreaterThan(0);
     expect(report.vacuumed.tables.find((table) => table.table === "application")?.deadAfter).toBe(0);
-    expect(names(report.notPermitted)).toEqual([]);
+    // Before 17 also pgkeep's own small tables, whose owner nobody is a member of.
+    expect(report.notPermitted.tables.filter((entry) => major >= 17 || entry.schema !== "pgkeep")).toEqual(
+      [],
+    );
   });
 
   it("does a VACUUM FULL only to tables that are named", async () => {
