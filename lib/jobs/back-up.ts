@@ -8,7 +8,7 @@ import { requestedBackupId, scheduledBackupId } from "./backup-names.ts";
 import { again, defineJob, done, failed, type StepContext, type StepResult, step } from "./job.ts";
 
 const argumentsSchema = z.strictObject({
-  /** A person asks: the name has the time in it, so it is never the day's scheduled backup. */
+  /** A person asks: the name has the run's id in it, so it is never the day's scheduled backup. */
   requested: z.boolean().default(false),
   /** False: only back up. */
   prune: z.boolean().default(true),
@@ -84,7 +84,7 @@ export const backUp = defineJob({
 async function describe(context: StepContext<Arguments, "primary">): Promise<StepResult<Described>> {
   const { config, input, run, ports, dryRun } = context;
   const backupId = input.requested
-    ? requestedBackupId(config.key, run.startedAt)
+    ? requestedBackupId(config.key, run.id)
     : scheduledBackupId(config.key, run.startedAt);
   const described: Described = { backupId, prune: input.prune, manifest: null, warnings: [] };
   if (dryRun) return done(described);
