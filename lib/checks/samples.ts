@@ -33,7 +33,10 @@ export function differenceSince(
       reason: `the previous sample is of ${previous.takenAt.toISOString()}, which is not in the past: the server's clock was moved`,
     };
   }
-  if ((resetAt?.getTime() ?? 0) !== (previousResetAt?.getTime() ?? 0)) {
+  // Until 14, statistics begin with a time of reset when a new database is used for the first time.
+  const hadNone =
+    previousResetAt == null && Object.keys(current).every((name) => previous.counters[name] === 0);
+  if (!hadNone && (resetAt?.getTime() ?? 0) !== (previousResetAt?.getTime() ?? 0)) {
     return { comparable: false, reason: "the statistics were reset since the previous sample" };
   }
   const missing = Object.keys(current).find((name) => previous.counters[name] === undefined);
