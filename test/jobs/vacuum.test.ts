@@ -700,6 +700,35 @@ describe("vacuum, on any version", () => {
     await session.close();
   });
 
+  it("accounts for every table when its connection is lost half-way, and fails", async () => {
+    const database = await server.createDatabase();
+    const session = await server.connect(database);
+    await session.query(`create function public.slow(i int) returns int language plpgsql immutable
+                         as $$ begin return i; end $$`);
+    await cleanTable(server, database, "public.first");
+    await cleanTable(server, database, "public.second");
+    await session.query("create index on public.second (public.slow(id))");
+    await session.query(`create or replace function public.slow(i int) returns int language plpgsql immutable
+                         as $$ begin perform pg_sleep(0.05); return i; end $$`);
+    await change(server, database, "delete from public.first", "delete from public.second where id <= 500");
+    const running = run(server, database);
+    await expect
+      .poll(
+        () =>
+          session.query(
+            `select pg_terminate_backend(pid) from pg_stat_activity where query like 'VACUUM%"second"' and state = 'active'`,
+          ),
+        { timeout: 20_000, interval: 20 },
+      )
+      .toHaveLength(1);
+    const { result, report } = await running;
+    expect(result.outcome).toBe("failed");
+    expect(own(report.vacuumed)).toEqual(["public.first"]);
+    expect(report.left.tables.map((entry) => entry.table)).toContain("second");
+    expect(report.vacuumed.total + report.left.total).toBe(report.due);
+    await session.close();
+  });
+
   it("goes on after a table that cannot be vacuumed, and fails with its name", async () => {
     const database = await server.createDatabase();
     const session = await server.connect(database);
