@@ -1,13 +1,12 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { DatabaseConfig } from "../config/schema.ts";
-import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
+import { PgkeepError, UsageError } from "../errors.ts";
 import type { Session } from "../ports/databases.ts";
-import { tryTransactionLock } from "../postgres/advisory-lock.ts";
-import { DatabaseError, hasSqlState } from "../postgres/errors.ts";
+import { DatabaseError } from "../postgres/errors.ts";
 import { identifier, literal } from "../postgres/identifiers.ts";
 import { SqlState } from "../postgres/sqlstate.ts";
 import type { BlockedChange, Change } from "./change.ts";
 import { passwordMark, roleMark } from "./desired.ts";
+import { lockedTransaction, readOnlyTarget } from "./locked-transaction.ts";
 import { type InstallPlan, planInstall } from "./plan.ts";
 import { roleNames } from "./role-names.ts";
 import { scramVerifier } from "./scram.ts";
@@ -42,12 +41,11 @@ export interface InstallReport {
 
 /** A repair can uncover the next one (an object that was given away had rights of its own): look again. */
 const maximumRounds = 3;
-const maximumAttempts = 4;
-const lockTimeout = "5s";
 
 /**
- * Brings the database into the state that its configuration describes, in one transaction. Repeatable: what is
- * right already is left alone. It never drops a role, nor anything that holds data.
+ * Brings the database into the state that its configuration describes. Repeatable: what is right already is left
+ * alone. It never drops a role, nor anything that holds data. One transaction, except that thousands of objects
+ * which change their owner follow in small ones: each is locked, and a server's table of locks has an end.
  * @throws PgkeepError `insufficient-privilege` (naming all that is missing), `read-only`, `newer-schema`,
  *   `refused`, `timeout` (a lock was not to be had); nothing was changed then
  */
@@ -57,84 +55,104 @@ export async function applyInstall(
   options: InstallOptions = {},
 ): Promise<InstallReport> {
   const begun = performance.now();
-  if (session.isStandby) throw readOnly(session, "it is a standby");
+  if (session.isStandby) throw readOnlyTarget(session, "it is a standby");
   const passwords = await verifiers(config, options.passwords ?? {});
-  const giveUpAt = begun + (options.waitSeconds ?? 20) * 1000;
-  for (let attempt = 1; ; ) {
-    try {
-      const report = await session.transaction(async (transaction) => {
-        await prepare(transaction);
-        return installInTransaction(transaction, config, passwords, options.signal);
-      });
-      return { ...report, seconds: (performance.now() - begun) / 1000 };
-    } catch (error) {
-      if (error instanceof Busy) {
-        if (performance.now() > giveUpAt) throw anotherRuns(session);
-      } else if (attempt < maximumAttempts && isConcurrentChange(error)) {
-        attempt += 1;
-      } else throw error;
-    }
-    await delay(100 + Math.random() * 200, undefined, options.signal ? { signal: options.signal } : {});
-  }
+  const planNow = (transaction: Session) =>
+    planInstall(transaction, config, { withPassword: [...passwords.keys()] });
+  const together = (include: (change: Change) => boolean) =>
+    lockedTransaction(session, options, async (transaction) => {
+      const work = await changeTogether(transaction, planNow, include, options.signal);
+      for (const [role, verifier] of passwords) await setPassword(transaction, role, verifier);
+      return work;
+    });
+
+  const first = await together((change) => change.apart !== true);
+  const apart = first.after.changes.filter((change) => change.apart === true);
+  const { done, failed } = await changeApart(session, apart, options);
+  const last = apart.length === 0 ? first : await together((change) => change.moves !== true);
+  const changed = apart.length === 0 ? first.done : [...first.done, ...done, ...last.done];
+  return {
+    ...describe(first.before, changed),
+    blocked: [...last.after.blocked, ...last.refused].map(({ reason, sql, needs }) => ({
+      reason,
+      sql,
+      needs,
+    })),
+    unresolved: [
+      ...failed,
+      ...pending(last.after, last.refused).filter(({ moves }) => failed.length === 0 || moves !== true),
+    ].map(({ reason, sql }) => ({ reason, sql })),
+    passwordsSet: [...passwords.keys()],
+    seconds: (performance.now() - begun) / 1000,
+  };
 }
 
-/** Another installation holds the lock of this database. */
-class Busy extends Error {}
-
-async function prepare(session: Session): Promise<void> {
-  const rows = await session.query<{ readonly: string }>(
-    "select current_setting('transaction_read_only') as readonly, set_config('lock_timeout', $1, true)",
-    [lockTimeout],
-  );
-  if (rows[0]?.readonly === "on")
-    throw readOnly(session, "transactions are read-only (default_transaction_read_only)");
-  if (!(await tryTransactionLock(session, "install"))) throw new Busy();
+interface Work {
+  before: InstallPlan;
+  after: InstallPlan;
+  done: Change[];
+  /** What the server would not do, although it looked possible. */
+  refused: BlockedChange[];
 }
 
-async function installInTransaction(
+async function changeTogether(
   session: Session,
-  config: DatabaseConfig,
-  passwords: ReadonlyMap<string, string>,
+  planNow: (session: Session) => Promise<InstallPlan>,
+  include: (change: Change) => boolean,
   signal: AbortSignal | undefined,
-): Promise<Omit<InstallReport, "seconds">> {
-  const planNow = () => planInstall(session, config, { withPassword: [...passwords.keys()] });
-  const first = await planNow();
-  requirePrivileges(first);
-  const done: Change[] = [];
-  const refused: BlockedChange[] = [];
-  let plan = first;
-  for (let round = 1; round <= maximumRounds && pending(plan, refused).length > 0; round += 1) {
-    for (const change of pending(plan, refused)) {
+): Promise<Work> {
+  const before = await planNow(session);
+  requirePrivileges(before);
+  const work: Work = { before, after: before, done: [], refused: [] };
+  for (let round = 1; round <= maximumRounds; round += 1) {
+    const changes = pending(work.after, work.refused).filter(include);
+    if (changes.length === 0) break;
+    for (const change of changes) {
       signal?.throwIfAborted();
       const refusal = await execute(session, change);
-      if (refusal === undefined) done.push(change);
-      else refused.push({ ...change, needs: refusal });
+      if (refusal === undefined) work.done.push(change);
+      else work.refused.push({ ...change, needs: refusal });
     }
-    plan = await planNow();
+    work.after = await planNow(session);
   }
-  for (const [role, verifier] of passwords) {
-    signal?.throwIfAborted();
-    await setPassword(session, role, verifier);
+  return work;
+}
+
+/** Each in a transaction of its own: one that fails, for a lock that somebody holds, leaves the others done. */
+async function changeApart(
+  session: Session,
+  changes: readonly Change[],
+  options: InstallOptions,
+): Promise<{ done: Change[]; failed: Change[] }> {
+  const result: { done: Change[]; failed: Change[] } = { done: [], failed: [] };
+  for (const change of changes) {
+    options.signal?.throwIfAborted();
+    try {
+      await lockedTransaction(session, options, (transaction) => transaction.query(change.sql));
+      result.done.push(change);
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error;
+      result.failed.push({ ...change, reason: `${change.reason}: ${error.message}` });
+    }
   }
-  const fresh = first.schemaVersion.installed === null;
+  return result;
+}
+
+function describe(
+  before: InstallPlan,
+  done: readonly Change[],
+): Pick<InstallReport, "database" | "outcome" | "schemaVersion" | "created" | "repaired" | "warnings"> {
+  const { installed, current } = before.schemaVersion;
+  const fresh = installed === null;
   const isNew = (change: Change) => fresh || change.kind === "create";
+  const outcome = fresh ? "installed" : installed !== current ? "upgraded" : "repaired";
   return {
-    database: plan.database,
-    outcome:
-      done.length === 0
-        ? "unchanged"
-        : fresh
-          ? "installed"
-          : first.schemaVersion.installed !== first.schemaVersion.current
-            ? "upgraded"
-            : "repaired",
-    schemaVersion: first.schemaVersion.current,
+    database: before.database,
+    outcome: done.length === 0 ? "unchanged" : outcome,
+    schemaVersion: current,
     created: unique(done.filter(isNew)),
     repaired: unique(done.filter((change) => !isNew(change))),
-    blocked: [...plan.blocked, ...refused].map(({ reason, sql, needs }) => ({ reason, sql, needs })),
-    unresolved: pending(plan, refused).map(({ reason, sql }) => ({ reason, sql })),
-    warnings: first.warnings,
-    passwordsSet: [...passwords.keys()],
+    warnings: before.warnings,
   };
 }
 
@@ -206,19 +224,6 @@ function requirePrivileges(plan: InstallPlan): void {
   );
 }
 
-/** Roles are shared by all databases, so an installation in another one can be faster by a moment. */
-function isConcurrentChange(error: unknown): boolean {
-  return (
-    hasSqlState(
-      error,
-      SqlState.uniqueViolation,
-      SqlState.duplicateObject,
-      SqlState.deadlockDetected,
-      SqlState.serializationFailure,
-    ) || /tuple concurrently (updated|deleted)/.test(errorMessage(error))
-  );
-}
-
 async function verifiers(
   config: DatabaseConfig,
   passwords: Readonly<Record<string, string>>,
@@ -235,16 +240,4 @@ async function verifiers(
     Object.entries(passwords).map(async ([role, password]) => [role, await scramVerifier(password)] as const),
   );
   return new Map(entries);
-}
-
-function readOnly(session: Session, why: string): PgkeepError {
-  return new PgkeepError("read-only", `cannot install pgkeep in database ${session.database}: ${why}`, {
-    remedy: "connect to the primary, as a user whose transactions may write",
-  });
-}
-
-function anotherRuns(session: Session): PgkeepError {
-  return new PgkeepError("refused", `another installation is running in database ${session.database}`, {
-    remedy: "wait until it has ended, then try again",
-  });
 }

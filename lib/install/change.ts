@@ -16,6 +16,10 @@ export interface Change {
   needs?: string;
   /** Runs under a savepoint: the server may refuse it, and the rest goes on. */
   attempt?: boolean;
+  /** Gives objects to another owner, for which each is locked exclusively. */
+  moves?: boolean;
+  /** Locks so much that it gets a transaction of its own, after the others. */
+  apart?: boolean;
 }
 
 /** What cannot be changed by the installing user, with the statement for whoever can. */

@@ -8,6 +8,12 @@ import { shown } from "./names.ts";
 const objectsPerStatement = 50;
 
 /**
+ * More than this in one transaction could exceed the server's table of locks (64 a connection by default; a
+ * table takes its indexes, sequences and TOAST table along).
+ */
+const objectsInOneTransaction = 200;
+
+/**
  * Whether pgkeep hands an object of this owner to the owner group: what its own roles or the installing user
  * created. Objects of anybody else are only reported.
  */
@@ -54,10 +60,14 @@ export function planObjectOwners(desired: DesiredState, actual: ActualState): Ch
     });
     byOwner.set(object.owner, list);
   }
+  const handedOver = actual.misowned.filter((object) => isHandedOver(object.owner, desired, actual)).length;
+  const locking = { moves: true, ...(handedOver > objectsInOneTransaction ? { apart: true } : {}) };
   return [...byOwner].flatMap(([current, objects]) =>
     chunks(objects, objectsPerStatement).flatMap((part) => {
       const usable = part.every((object) => object.usable);
-      if (isHandedOver(current, desired, actual)) return [handOver(part, current, usable, desired, actual)];
+      if (isHandedOver(current, desired, actual)) {
+        return [{ ...handOver(part, current, usable, desired, actual), ...locking }];
+      }
       if (usable) return [];
       const what = enumerate(part.map((object) => object.what));
       const verb = part.length === 1 ? "belongs" : "belong";
