@@ -55,7 +55,7 @@ const allowed: Record<string, string[]> = {
   ...Object.fromEntries(core.map((name) => [name, [...foundations, "postgres", ...core]])),
   jobs: [...foundations, "postgres", "checks", ...core],
   sandbox: [...foundations, "postgres", ...core, "environment.ts"],
-  url: [...foundations, "postgres", "environment.ts"],
+  url: [...foundations, "postgres", "routing", "environment.ts"],
   cli: [
     ...foundations,
     "postgres",

@@ -8,6 +8,9 @@ import { tryAdvisoryLock } from "../postgres/advisory-lock.ts";
 import type { AnyStep, Job, JobResult, Run, RunOptions, StepResult } from "./job.ts";
 import { recordEnd, recordStart, whyNotRecordable } from "./run-record.ts";
 
+/** How long recording the end of a run may take before a server that has stopped answering is given up. */
+const recordingMilliseconds = 15_000;
+
 /** How long a step may take to wind down after its deadline before it is given up. */
 const graceMilliseconds = 10_000;
 
@@ -25,11 +28,12 @@ export async function runJob(job: Job, options: RunOptions): Promise<JobResult> 
   const warnings: string[] = [];
   const measured: MetricDatum[] = [];
   let guard: Session | undefined;
+  const givingUp = new AbortController();
   let recorded = false;
   let ending: Ending;
   try {
     requireRunnable(job, options, dryRun);
-    const guarded = await takeGuard(job, options, run, dryRun, warnings);
+    const guarded = await takeGuard(job, options, run, dryRun, warnings, givingUp.signal);
     guard = guarded.session;
     recorded = guarded.recorded;
     ending = guarded.busy
@@ -51,11 +55,17 @@ export async function runJob(job: Job, options: RunOptions): Promise<JobResult> 
     await deliverMetrics(options, result, measured, warnings);
   }
   if (recorded && guard !== undefined) {
+    const timer = setTimeout(
+      () => givingUp.abort(new PgkeepError("timeout", "the server did not answer in time")),
+      recordingMilliseconds,
+    );
     try {
       await recordEnd(guard, result);
     } catch (error) {
       result.recorded = false;
       warnings.push(`the end of the run was not recorded: ${errorMessage(error)}`);
+    } finally {
+      clearTimeout(timer);
     }
   }
   await guard?.close();
@@ -111,12 +121,13 @@ async function takeGuard(
   run: Run,
   dryRun: boolean,
   warnings: string[],
+  signal: AbortSignal,
 ): Promise<Guarded> {
   const none: Guarded = { session: undefined, busy: false, recorded: false };
   if (dryRun || options.ports.primary === undefined) return none;
   let session: Session;
   try {
-    session = await options.ports.primary.connect({ role: job.role });
+    session = await options.ports.primary.connect({ role: job.role, signal });
   } catch (error) {
     if (job.lock === "required") throw error;
     warnings.push(`neither locked nor recorded: ${errorMessage(error)}`);

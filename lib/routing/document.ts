@@ -60,3 +60,12 @@ export function documentAge(document: RoutingDocument, now: Date): { ageSeconds:
   const ageSeconds = Math.max(0, (now.getTime() - Date.parse(document.publishedAt)) / 1000);
   return { ageSeconds, stale: ageSeconds > document.validForSeconds };
 }
+
+/** Every publication counts up by one. @throws PgkeepError `internal` for a document that does not follow */
+export function requireNextVersion(document: RoutingDocument, expectedVersion: number | undefined): void {
+  if (document.version === (expectedVersion ?? 0) + 1) return;
+  throw new PgkeepError(
+    "internal",
+    `routing document ${document.version} cannot follow version ${expectedVersion ?? "none"}`,
+  );
+}

@@ -1,9 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { PgkeepError } from "../errors.ts";
 import type { Routing, RoutingDocument } from "../ports/routing.ts";
-import { parseRoutingDocument } from "../routing/document.ts";
+import { parseRoutingDocument, requireNextVersion } from "../routing/document.ts";
 
 /**
  * Versions that stay. A publisher that was suspended for this many publications could take the name of a
@@ -33,12 +32,7 @@ export function fileRouting(file: string): Routing {
     },
 
     async publish(document, expectedVersion) {
-      if (document.version !== (expectedVersion ?? 0) + 1) {
-        throw new PgkeepError(
-          "internal",
-          `routing document ${document.version} cannot follow version ${expectedVersion ?? "none"} of ${file}`,
-        );
-      }
+      requireNextVersion(document, expectedVersion);
       await mkdir(versions, { recursive: true, mode: 0o700 });
       if ((await listVersions(versions)).at(-1) !== expectedVersion) return false;
       const text = textOf(document);

@@ -2,10 +2,10 @@ import { systemClock } from "../clock.ts";
 import type { DatabaseConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import type { Endpoint, Primary, Replicas } from "../ports/databases.ts";
-import type { RoutingDocument } from "../ports/routing.ts";
 import { type ConnectionTarget, connect } from "../postgres/connect.ts";
 import { answersLogin } from "../postgres/probe.ts";
 import { targetFromUrl } from "../postgres/url.ts";
+import { memoryRouting } from "./routing.ts";
 
 /**
  * Any PostgreSQL by URL, with the rights of the URL's own user whatever role a job asks for.
@@ -34,21 +34,13 @@ export function urlEnvironment(
       })),
     answers: answersLogin,
   };
-  let document: RoutingDocument | undefined;
   return {
     description: `${target.host}:${target.port}/${target.database} as ${target.user}`,
     config: { ...config, database: { ...config.database, name: target.database } },
     ports: {
       primary,
       replicas: replicaServers,
-      routing: {
-        read: async () => document,
-        publish: async (next, expectedVersion) => {
-          if (document?.version !== expectedVersion) return false;
-          document = next;
-          return true;
-        },
-      },
+      routing: memoryRouting(),
       clock: systemClock,
       metrics: { put: async () => {} },
       notifications: { send: async () => {} },
