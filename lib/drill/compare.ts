@@ -14,6 +14,7 @@ export interface RestoredTable {
 
 /** What the primary says now, after the moment that was restored. */
 export interface PrimaryTable {
+  oid: number;
   schema: string;
   name: string;
   filenode: number | null;
@@ -84,7 +85,7 @@ function compareTable(
 ): TableVerdict {
   const now = primary?.tables.get(tableKey(table));
   if (restored === undefined) {
-    return primary !== undefined && now === undefined
+    return primary !== undefined && now?.oid !== table.oid
       ? { kind: "not-assessable", reason: "it was dropped since the backup" }
       : { kind: "failed", reason: "it is missing" };
   }
@@ -104,8 +105,9 @@ function compareTable(
       reason: `${difference}, and the primary cannot say whether it was changed`,
     };
   }
-  if (now === undefined)
-    return { kind: "not-assessable", reason: "it was dropped since the restored moment" };
+  if (now?.oid !== table.oid) {
+    return { kind: "not-assessable", reason: `${difference}, and it was dropped since the backup` };
+  }
   if (reset) {
     return { kind: "not-assessable", reason: `${difference}, and the primary's statistics were reset` };
   }

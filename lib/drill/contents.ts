@@ -103,7 +103,10 @@ async function readPrimary(session: Session): Promise<PrimaryNow> {
           updated: 0,
           deleted: 0,
         };
-        return [tableKey({ schema, name }), { schema, name, filenode, columns, inserted, updated, deleted }];
+        return [
+          tableKey({ schema, name }),
+          { oid, schema, name, filenode, columns, inserted, updated, deleted },
+        ];
       }),
     ),
   };

@@ -6,6 +6,8 @@ import { readCounters, readTables } from "./catalog.ts";
 
 /** What a table looked like. */
 export interface ManifestTable {
+  /** A table that was dropped and made again has another. */
+  oid: number;
   schema: string;
   name: string;
   /** `pg_relation_filenode`: changes with TRUNCATE and with every rewrite. */
@@ -72,6 +74,7 @@ export async function takeManifest(session: Session, options: ManifestOptions): 
       for (const table of (await readTables(session)).sort((a, b) => a.pages - b.pages)) {
         const known = counters.tables.get(table.oid);
         const entry: ManifestTable = {
+          oid: table.oid,
           schema: table.schema,
           name: table.name,
           filenode: table.filenode,

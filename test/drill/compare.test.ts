@@ -5,6 +5,7 @@ import { compareTables, type PrimaryNow, type RestoredTable } from "../../lib/dr
 import type { Manifest, ManifestTable } from "../../lib/drill/manifest.ts";
 
 const table: ManifestTable = {
+  oid: 16400,
   schema: "public",
   name: "orders",
   filenode: 16400,
@@ -141,6 +142,8 @@ describe("what cannot be compared is said, not passed", () => {
     ["a crash reset them all", changed, primaryWith({}, 10), /statistics were reset/],
     ["the primary is gone", changed, undefined, /primary cannot say/],
     ["it could not be read", { ...changed, rows: undefined, unread: "no right" }, primaryWith(), /no right/],
+    ["it was dropped and made again", changed, primaryWith({ oid: 16999 }), /dropped since/],
+    ["it is between being dropped and made again", undefined, primaryWith({ oid: 16999 }), /dropped/],
     ["it was dropped before", undefined, { transactionsCommitted: 2000, tables: new Map() }, /dropped/],
   ] as [string, RestoredTable | undefined, PrimaryNow | undefined, RegExp][])(
     "%s",
