@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Session } from "../../lib/ports/databases.ts";
 import { connect } from "../../lib/postgres/connect.ts";
+import { hasSqlState } from "../../lib/postgres/errors.ts";
 import { answersLogin } from "../../lib/postgres/probe.ts";
+import { SqlState } from "../../lib/postgres/sqlstate.ts";
 import { type Cluster, connectAsSuperuser, restartServer, startCluster } from "../../lib/sandbox/cluster.ts";
 import { sandboxDatabases } from "../../lib/sandbox/databases.ts";
 import { waitUntil } from "../../lib/sandbox/processes.ts";
@@ -48,7 +50,10 @@ describe.each(allMajors)("a cluster of PostgreSQL %i with two replicas", (major)
     waitUntil(
       () =>
         onReplica(index, async (session) => {
-          const rows = await session.query("select 1 from public.entries where id = $1", [id]);
+          // The table itself may not have arrived yet.
+          const rows = await session
+            .query("select 1 from public.entries where id = $1", [id])
+            .catch((error) => (hasSqlState(error, SqlState.undefinedTable) ? [] : Promise.reject(error)));
           return rows.length === 1;
         }),
       10_000,
