@@ -25,5 +25,5 @@ process.exitCode = await runCommandLine(process.argv.slice(2), version, {
   signal: interruption.signal,
   homeDirectory: homedir(),
   workingDirectory: process.cwd(),
-  databaseUrl: process.env["DATABASE_URL"] || undefined,
+  databaseUrl: process.env.DATABASE_URL || undefined,
 });
