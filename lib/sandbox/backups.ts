@@ -1,4 +1,4 @@
-import { readdir, stat } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { PgkeepError } from "../errors.ts";
@@ -121,6 +121,27 @@ class SandboxBackups implements Backups {
       });
     }
     await this.store.drop(id);
+    await this.forgetOldWal();
+  }
+
+  /**
+   * Deletes archived WAL from before every backup that is left. Keeps everything when there is the least doubt
+   * about what may still be needed: no backup, one that is being made, one that cannot be read.
+   */
+  private async forgetOldWal(): Promise<void> {
+    const left = (await this.store.list()).filter(({ managed, status }) => managed || status === "failed");
+    if (left.length === 0 || left.some(({ managed, status }) => !managed || status === "creating")) return;
+    const stored = await Promise.all(left.map(({ id }) => this.store.read(id)));
+    const bytes = stored[0]?.walSegmentBytes as number;
+    if (stored.some(({ walSegmentBytes }) => walSegmentBytes !== bytes)) return;
+    const starts = stored.map(({ startSegment }) => parseSegmentName(startSegment, bytes)?.number ?? 0);
+    const oldest = Math.min(...starts);
+    for (const name of await readdir(this.state.archiveDirectory)) {
+      const segment = parseSegmentName(name, bytes);
+      if (segment !== undefined && segment.number < oldest) {
+        await rm(join(this.state.archiveDirectory, name), { force: true });
+      }
+    }
   }
 
   async pin(id: string, reason: string): Promise<void> {

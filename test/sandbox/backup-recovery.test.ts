@@ -44,6 +44,27 @@ describe("what killed runs and people leave behind", () => {
     await open().remove("twice");
   });
 
+  it("removing a backup also removes the WAL that only it needed", async () => {
+    const { archiveDirectory } = primary.places;
+    const segments = async () =>
+      (await readdir(archiveDirectory)).filter((name) => /^[0-9A-F]{24}$/.test(name)).sort();
+    await open().create("older");
+    await open().create("newer");
+    const before = await segments();
+    await open().remove("newer");
+    expect(await segments()).toEqual(before);
+    await open().create("newest");
+    await open().remove("pgkeep-shop-20260101");
+    await open().remove("older");
+    const left = await segments();
+    expect(left.length).toBeGreaterThan(0);
+    expect(left.length).toBeLessThan(before.length);
+    expect(await open().verify("newest")).toMatchObject({ ok: true });
+    expect(await open().recoveryWindow()).toBeDefined();
+    await open().create("pgkeep-shop-20260101");
+    await open().remove("newest");
+  });
+
   it("what pgkeep did not make is listed and never deleted", async () => {
     await mkdir(at("my-own-copy"));
     await writeFile(at("notes.txt"), "keep me");
