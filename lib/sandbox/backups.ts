@@ -15,9 +15,10 @@ import { BackupStore, requireBackupId, type StoredBackup } from "./backup-store.
 import { takeBaseBackup } from "./base-backup.ts";
 import { exists } from "./owner.ts";
 import { runningPostmaster } from "./processes.ts";
-import { type RestoreSource, runRestore } from "./restore.ts";
+import { runRestore } from "./restore.ts";
 import { checkFiles, problemText } from "./restore-copy.ts";
 import { RestoreDirectory, type RestoreMarker, sameRequest, targetText } from "./restore-directory.ts";
+import type { RestoreSource } from "./restore-source.ts";
 import { startServer } from "./server.ts";
 import type { SandboxState } from "./state.ts";
 import { type Archive, coverage, segmentProblem } from "./wal-archive.ts";
