@@ -41,7 +41,7 @@ function layerOf(path: string): string {
 }
 
 /** Files that any layer may use. */
-const foundations = ["errors.ts", "json.ts", "clock.ts", "package-root.ts", "ports", "alarms"];
+const foundations = ["errors.ts", "json.ts", "clock.ts", "package-root.ts", "words.ts", "ports", "alarms"];
 /** Work that jobs are made of: pure, or speaking SQL through a session. */
 const core = ["retention", "drill", "routing", "vacuum", "install", "pooling"];
 

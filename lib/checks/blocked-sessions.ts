@@ -1,7 +1,8 @@
 import { literal } from "../postgres/identifiers.ts";
+import { countText, durationText } from "../words.ts";
 import type { Check, CheckContext, Finding } from "./check.ts";
 import { maskLiterals } from "./mask-literals.ts";
-import { conclude, duration, metric, plural, whySessionsAreHidden } from "./outcome.ts";
+import { conclude, metric, whySessionsAreHidden } from "./outcome.ts";
 import { type Backend, backendColumns, describeBackend } from "./sessions.ts";
 
 /** A session that waits for a lock. `blockers` has 0 for each lock that a prepared transaction holds. */
@@ -146,13 +147,13 @@ function rootFinding(pid: number, root: Backend | undefined, waiters: readonly W
     severity: held.severity,
     confidence: "certain",
     object: { pid, ...(root?.role == null ? {} : { role: root.role }) },
-    title: `${who} holds up ${plural(waiters.length, "session")}, for ${duration(held.longest)}`,
+    title: `${who} holds up ${countText(waiters.length, "session")}, for ${durationText(held.longest)}`,
     evidence: {
       ...held.evidence,
       root: root === undefined ? { pid } : describeBackend(root),
     },
     impact: "The waiting sessions do nothing, and each keeps a connection and its own locks meanwhile.",
-    blastRadius: `${plural(waiters.length, "session")} now, and all that come for the same lock`,
+    blastRadius: `${countText(waiters.length, "session")} now, and all that come for the same lock`,
     remediation: {
       // An idle session has no statement to cancel.
       sql: idle ? `SELECT pg_terminate_backend(${pid});` : `SELECT pg_cancel_backend(${pid});`,
@@ -203,14 +204,14 @@ function preparedFinding(prepared: readonly PreparedBlocker[], waiters: readonly
     severity: held.severity,
     confidence: "certain",
     object: first === undefined ? {} : { name: first.gid, role: first.owner },
-    title: `${prepared.length === 0 ? "a prepared transaction" : `prepared transaction ${names}`} holds up ${plural(waiters.length, "session")}, for ${duration(held.longest)}`,
+    title: `${prepared.length === 0 ? "a prepared transaction" : `prepared transaction ${names}`} holds up ${countText(waiters.length, "session")}, for ${durationText(held.longest)}`,
     evidence: {
       ...held.evidence,
       root: { pid: 0, prepared: prepared.map((one) => ({ ...one, ageSeconds: Math.round(one.ageSeconds) })) },
     },
     impact:
       "A prepared transaction belongs to no session: it keeps its locks across restarts until somebody ends it.",
-    blastRadius: `${plural(waiters.length, "session")} now, and all that come for the same lock`,
+    blastRadius: `${countText(waiters.length, "session")} now, and all that come for the same lock`,
     remediation: {
       sql:
         first === undefined

@@ -1,6 +1,7 @@
+import { durationText } from "../words.ts";
 import type { Check } from "./check.ts";
 import { readDatabaseTotals } from "./database-counters.ts";
-import { conclude, duration, metric, round } from "./outcome.ts";
+import { conclude, metric, round } from "./outcome.ts";
 import { differenceSince } from "./samples.ts";
 
 /** Fewer block reads than this (8 MiB) say nothing about a ratio. */
@@ -23,7 +24,7 @@ export const cacheHitRatio: Check = {
     const facts = { blocksHit: hit, blocksRead: read, seconds: Math.round(difference.seconds) };
     if (hit + read < leastReads) {
       return conclude({
-        obstacle: `only ${hit + read} block reads in ${duration(difference.seconds)}: too few for a ratio (${leastReads} are needed)`,
+        obstacle: `only ${hit + read} block reads in ${durationText(difference.seconds)}: too few for a ratio (${leastReads} are needed)`,
         facts,
         counters,
       });
@@ -44,7 +45,7 @@ export const cacheHitRatio: Check = {
                 severity: percent < limit / 2 ? "medium" : "low",
                 confidence: "likely",
                 object: { name: context.session.database },
-                title: `shared buffers answered ${round(percent)} % of the block reads of the last ${duration(difference.seconds)}`,
+                title: `shared buffers answered ${round(percent)} % of the block reads of the last ${durationText(difference.seconds)}`,
                 evidence: { ...facts, hitPercent: round(percent, 2), limitPercent: limit },
                 impact:
                   "Reads go to the operating system and the disk: statements become slower, and storage has to carry the reads.",

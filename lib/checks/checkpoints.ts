@@ -1,5 +1,6 @@
+import { durationText } from "../words.ts";
 import type { Check, CheckContext } from "./check.ts";
-import { conclude, duration, metric, round } from "./outcome.ts";
+import { conclude, metric, round } from "./outcome.ts";
 import { differenceSince } from "./samples.ts";
 
 interface Checkpoints {
@@ -73,7 +74,7 @@ export const checkpoints: Check = {
               severity: "low",
               confidence: "likely",
               object: {},
-              title: `the volume of WAL forced ${byVolume} checkpoints in the last ${duration(difference.seconds)}, one each ${duration(meanSeconds ?? 0)}`,
+              title: `the volume of WAL forced ${byVolume} checkpoints in the last ${durationText(difference.seconds)}, one each ${durationText(meanSeconds ?? 0)}`,
               evidence: facts,
               impact:
                 "Each writes all changed pages, and after it every page goes whole into the WAL: more writing of everything.",

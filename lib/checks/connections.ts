@@ -1,6 +1,7 @@
 import { literal } from "../postgres/identifiers.ts";
+import { countText, durationText } from "../words.ts";
 import type { Check, CheckContext, Finding } from "./check.ts";
-import { conclude, duration, metric, plural, round, whySessionsAreHidden } from "./outcome.ts";
+import { conclude, metric, round, whySessionsAreHidden } from "./outcome.ts";
 
 interface SessionGroup {
   state: string;
@@ -182,7 +183,7 @@ function leakSuspects(context: CheckContext, usable: number, groups: readonly Se
       severity: "medium",
       confidence: "suspected",
       object: { role: group.role, name: group.application },
-      title: `${plural(group.longIdle, "session")} of ${JSON.stringify(group.role)} (${JSON.stringify(group.application)} from ${group.client ?? "a local socket"}) have been idle for more than ${duration(idleSeconds)}`,
+      title: `${countText(group.longIdle, "session")} of ${JSON.stringify(group.role)} (${JSON.stringify(group.application)} from ${group.client ?? "a local socket"}) have been idle for more than ${durationText(idleSeconds)}`,
       evidence: {
         role: group.role,
         application: group.application,

@@ -1,5 +1,6 @@
+import { bytesText } from "../words.ts";
 import type { Check } from "./check.ts";
-import { bytes, conclude, metric, round } from "./outcome.ts";
+import { conclude, metric, round } from "./outcome.ts";
 
 /**
  * `pg_database_size` looks at each file: two microseconds for each, more on a cold disk. Beyond this many
@@ -57,7 +58,7 @@ export const databaseSize: Check = {
                 severity: "high",
                 confidence: "suspected",
                 object: { name: session.database },
-                title: `database ${JSON.stringify(session.database)} has ${bytes(size)}, ${round((100 * size) / (config.database.maxStorageGigabytes * 1024 ** 3))} % of what the configuration lets it grow to`,
+                title: `database ${JSON.stringify(session.database)} has ${bytesText(size)}, ${round((100 * size) / (config.database.maxStorageGigabytes * 1024 ** 3))} % of what the configuration lets it grow to`,
                 evidence: {
                   ...facts,
                   maxStorageGigabytes: config.database.maxStorageGigabytes,

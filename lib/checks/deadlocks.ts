@@ -1,6 +1,7 @@
+import { countText, durationText } from "../words.ts";
 import type { Check } from "./check.ts";
 import { readDatabaseTotals } from "./database-counters.ts";
-import { conclude, duration, metric, plural } from "./outcome.ts";
+import { conclude, metric } from "./outcome.ts";
 import { differenceSince } from "./samples.ts";
 
 /** Deadlocks since the previous sample, with the transactions among which they happened. One is one too many. */
@@ -36,7 +37,7 @@ export const deadlocks: Check = {
                 severity: "medium",
                 confidence: "certain",
                 object: { name: context.session.database },
-                title: `${plural(count, "deadlock")} in the last ${duration(difference.seconds)}`,
+                title: `${countText(count, "deadlock")} in the last ${durationText(difference.seconds)}`,
                 evidence: facts,
                 impact: "In each, PostgreSQL rolled back a transaction that the application has to repeat.",
                 blastRadius: "the transactions that lock the same rows in different orders",

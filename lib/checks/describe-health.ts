@@ -1,6 +1,6 @@
+import { countText } from "../words.ts";
 import type { Finding, Severity } from "./check.ts";
 import { type HealthReport, severities } from "./health.ts";
-import { plural } from "./outcome.ts";
 
 /** What a terminal would act on instead of showing: names and statements may contain anything. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to replace.
@@ -19,8 +19,8 @@ export function describeHealth(report: Omit<HealthReport, "metrics">): string[] 
   const total = Object.values(summary.findings).reduce((sum, count) => sum + count, 0);
   const lines = [
     `${printable(report.database)}: PostgreSQL ${server.version}, ${server.isStandby ? "standby" : "primary"}: ${
-      total === 0 ? "nothing found" : `${plural(total, "finding")} (${bySeverity(summary.findings)})`
-    }; ${summary.passed} of ${plural(report.results.length, "check")} passed${
+      total === 0 ? "nothing found" : `${countText(total, "finding")} (${bySeverity(summary.findings)})`
+    }; ${summary.passed} of ${countText(report.results.length, "check")} passed${
       summary.notAssessable === 0 ? "" : `, ${summary.notAssessable} not assessable`
     }`,
   ];

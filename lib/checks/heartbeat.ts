@@ -3,8 +3,9 @@ import type { DatabaseConfig } from "../config/schema.ts";
 import { errorMessage } from "../errors.ts";
 import type { Session } from "../ports/databases.ts";
 import { DatabaseError } from "../postgres/errors.ts";
+import { durationText } from "../words.ts";
 import type { Check } from "./check.ts";
-import { conclude, duration, metric } from "./outcome.ts";
+import { conclude, metric } from "./outcome.ts";
 
 /** When check-health runs unless `schedules.check-health` says otherwise. */
 export const heartbeatSchedule = "* * * * *";
@@ -93,7 +94,7 @@ export const heartbeat: Check = {
                 severity: "high",
                 confidence: session.isStandby ? "likely" : "certain",
                 object: { schema: "pgkeep", table: "heartbeat" },
-                title: `the last heartbeat is ${duration(row.ageSeconds)} old`,
+                title: `the last heartbeat is ${durationText(row.ageSeconds)} old`,
                 evidence: { ...facts, limitSeconds: limit, periodSeconds: period },
                 impact: session.isStandby
                   ? "Either check-health does not run, or nothing of the primary's last changes has arrived here."

@@ -1,5 +1,6 @@
+import { durationText } from "../words.ts";
 import type { Check, Finding } from "./check.ts";
-import { conclude, duration, metric, whySessionsAreHidden } from "./outcome.ts";
+import { conclude, metric, whySessionsAreHidden } from "./outcome.ts";
 import { type Backend, describeBackend, readBackends, whyActivityIsUnknown } from "./sessions.ts";
 
 /** At most this many are reported one by one. */
@@ -55,7 +56,7 @@ function finding(backend: Backend, ticketSeconds: number): Finding {
     severity: seconds >= ticketSeconds ? "high" : "medium",
     confidence: "certain",
     object: { pid: backend.pid, ...(backend.role === null ? {} : { role: backend.role }) },
-    title: `a session of ${JSON.stringify(backend.role ?? backend.backendType)} (${JSON.stringify(backend.application)}, pid ${backend.pid}) has been ${backend.state} for ${duration(seconds)}`,
+    title: `a session of ${JSON.stringify(backend.role ?? backend.backendType)} (${JSON.stringify(backend.application)}, pid ${backend.pid}) has been ${backend.state} for ${durationText(seconds)}`,
     evidence: { ...describeBackend(backend), hasWritten: backend.hasTransactionId },
     impact: backend.hasTransactionId
       ? "It has written: the rows that it changed stay locked, and VACUUM cannot remove what became dead since it began."

@@ -1,5 +1,6 @@
+import { durationText } from "../words.ts";
 import type { Check, Finding } from "./check.ts";
-import { conclude, duration, metric, whySessionsAreHidden } from "./outcome.ts";
+import { conclude, metric, whySessionsAreHidden } from "./outcome.ts";
 import { type Backend, describeBackend, readBackends, whyActivityIsUnknown } from "./sessions.ts";
 
 /** Statements whose length says nothing about the application; beyond the ticket limit they are worth a remark. */
@@ -62,7 +63,7 @@ function finding(backend: Backend, ticket: number): Finding {
     severity,
     confidence: "certain",
     object: { pid: backend.pid, ...(backend.role === null ? {} : { role: backend.role }) },
-    title: `a statement of ${JSON.stringify(backend.role ?? backend.backendType)} (${JSON.stringify(backend.application)}, pid ${backend.pid}) has been running for ${duration(seconds)}`,
+    title: `a statement of ${JSON.stringify(backend.role ?? backend.backendType)} (${JSON.stringify(backend.application)}, pid ${backend.pid}) has been running for ${durationText(seconds)}`,
     evidence: describeBackend(backend),
     impact:
       "It holds its locks and its snapshot: VACUUM cannot remove what became dead since it began, anywhere in the database.",

@@ -1,6 +1,7 @@
 import { literal } from "../postgres/identifiers.ts";
+import { durationText } from "../words.ts";
 import type { Check, Finding } from "./check.ts";
-import { conclude, duration, metric } from "./outcome.ts";
+import { conclude, metric } from "./outcome.ts";
 
 interface Prepared {
   gid: string;
@@ -51,7 +52,7 @@ function finding(one: Prepared, ticketSeconds: number): Finding {
     severity: one.ageSeconds >= ticketSeconds ? "high" : "medium",
     confidence: "certain",
     object: { name: one.gid, role: one.owner },
-    title: `transaction ${JSON.stringify(one.gid)} in database ${JSON.stringify(one.database)} has been prepared for ${duration(one.ageSeconds)}`,
+    title: `transaction ${JSON.stringify(one.gid)} in database ${JSON.stringify(one.database)} has been prepared for ${durationText(one.ageSeconds)}`,
     evidence: {
       owner: one.owner,
       database: one.database,

@@ -1,5 +1,6 @@
+import { bytesText, durationText } from "../words.ts";
 import type { CheckContext, CheckOutcome, Finding } from "./check.ts";
-import { bytes, conclude, duration } from "./outcome.ts";
+import { conclude } from "./outcome.ts";
 
 interface Receiver {
   status: string | null;
@@ -88,7 +89,7 @@ function noStream(receiver: Receiver, streaming: boolean): Finding[] {
       confidence: "certain",
       object: {},
       title: isSilent(receiver)
-        ? `this standby has heard nothing from its primary for ${duration(receiver.silentSeconds ?? 0)}`
+        ? `this standby has heard nothing from its primary for ${durationText(receiver.silentSeconds ?? 0)}`
         : `this standby receives nothing from its primary (receiver: ${receiver.status ?? "not running"})`,
       evidence: {
         receiver: receiver.status ?? "not running",
@@ -116,7 +117,7 @@ function paused(receiver: Receiver, outstanding: number): Finding[] {
       severity: "high",
       confidence: "certain",
       object: {},
-      title: `replay is paused on this standby (${bytes(outstanding)} wait)`,
+      title: `replay is paused on this standby (${bytesText(outstanding)} wait)`,
       evidence: {
         pauseState: receiver.pauseState,
         outstandingBytes: outstanding,
@@ -143,7 +144,7 @@ function behind({ config }: CheckContext, outstanding: number, lagSeconds: numbe
       severity: "medium",
       confidence: "certain",
       object: {},
-      title: `this standby's replay is behind by ${bytes(outstanding)}${lagSeconds === null ? "" : `, ${duration(lagSeconds)}`}`,
+      title: `this standby's replay is behind by ${bytesText(outstanding)}${lagSeconds === null ? "" : `, ${durationText(lagSeconds)}`}`,
       evidence: {
         outstandingBytes: outstanding,
         lagSeconds,

@@ -1,6 +1,7 @@
 import { literal } from "../postgres/identifiers.ts";
+import { bytesText, durationText } from "../words.ts";
 import type { Check, CheckContext, Counters, Finding, Severity } from "./check.ts";
-import { bytes, conclude, duration, metric } from "./outcome.ts";
+import { conclude, metric } from "./outcome.ts";
 
 interface Slot {
   name: string;
@@ -95,7 +96,7 @@ function rememberInactive({ previous, now }: CheckContext, slots: Slot[]): Count
 function assess(slot: Slot, limit: number): Finding[] {
   const retained = slot.retainedBytes ?? 0;
   const name = JSON.stringify(slot.name);
-  const kept = slot.retainedBytes === null ? "reserves no WAL now" : `keeps ${bytes(retained)} of WAL`;
+  const kept = slot.retainedBytes === null ? "reserves no WAL now" : `keeps ${bytesText(retained)} of WAL`;
   const reason = slot.invalidationReason ?? (slot.conflicting === true ? "conflict with recovery" : null);
   if (slot.walStatus === "lost" || reason !== null) {
     return [
@@ -109,7 +110,7 @@ function assess(slot: Slot, limit: number): Finding[] {
   const tooMuch = retained >= limit || slot.walStatus === "unreserved";
   if (!slot.active && !slot.synced) {
     const severity: Severity = tooMuch ? "high" : slot.retainedBytes === null ? "low" : "medium";
-    const since = slot.inactiveSeconds === null ? "" : ` for ${duration(slot.inactiveSeconds)}`;
+    const since = slot.inactiveSeconds === null ? "" : ` for ${durationText(slot.inactiveSeconds)}`;
     return [finding(slot, severity, `nothing has read slot ${name}${since}; it ${kept}`)];
   }
   if (!tooMuch) return [];

@@ -1,5 +1,6 @@
+import { bytesText, durationText } from "../words.ts";
 import type { Check, CheckContext, CheckOutcome, Counters, Finding } from "./check.ts";
-import { bytes, conclude, duration, metric, whySessionsAreHidden } from "./outcome.ts";
+import { conclude, metric, whySessionsAreHidden } from "./outcome.ts";
 import { assessReceiver } from "./replication-receiver.ts";
 
 interface Sender {
@@ -163,7 +164,7 @@ function assess({ config }: CheckContext, standby: Standby): Finding[] {
       severity: synchronous ? "high" : "medium",
       confidence: "certain",
       object: { name: standby.name },
-      title: `standby ${JSON.stringify(standby.name)} ${still ? `has replayed nothing for ${duration(standby.standingStillSeconds)} and ` : ""}is behind by ${bytes(behind)}${standby.lagSeconds > 0 ? `, ${duration(standby.lagSeconds)}` : ""}`,
+      title: `standby ${JSON.stringify(standby.name)} ${still ? `has replayed nothing for ${durationText(standby.standingStillSeconds)} and ` : ""}is behind by ${bytesText(behind)}${standby.lagSeconds > 0 ? `, ${durationText(standby.lagSeconds)}` : ""}`,
       evidence: {
         state: standby.state,
         syncState: standby.syncState,

@@ -1,7 +1,7 @@
 import type { Json } from "../json.ts";
 import type { Session } from "../ports/databases.ts";
+import { countText } from "../words.ts";
 import { maskLiterals } from "./mask-literals.ts";
-import { plural } from "./outcome.ts";
 
 /** A backend as the checks show it: the statement without its data. */
 export interface Backend {
@@ -72,5 +72,5 @@ export async function whyActivityIsUnknown(session: Session): Promise<string | u
   );
   const disabled = rows[0]?.disabled ?? 0;
   if (disabled === 0) return undefined;
-  return `${plural(disabled, "session does", "sessions do")} not record what they do (track_activities = off): ALTER SYSTEM SET track_activities = on; or reset it for the roles that switch it off`;
+  return `${countText(disabled, "session does", "sessions do")} not record what they do (track_activities = off): ALTER SYSTEM SET track_activities = on; or reset it for the roles that switch it off`;
 }

@@ -1,6 +1,7 @@
+import { bytesText, durationText } from "../words.ts";
 import type { Check } from "./check.ts";
 import { readDatabaseTotals } from "./database-counters.ts";
-import { bytes, conclude, duration, metric, round } from "./outcome.ts";
+import { conclude, metric, round } from "./outcome.ts";
 import { differenceSince } from "./samples.ts";
 
 /** A tenth of the 125 MiB/s that a gp3 volume gives without extra charge (Amazon EBS documentation). */
@@ -38,7 +39,7 @@ export const temporaryFiles: Check = {
                 severity: "medium",
                 confidence: "certain",
                 object: { name: context.session.database },
-                title: `statements wrote ${bytes(written)} of temporary files in the last ${duration(difference.seconds)}`,
+                title: `statements wrote ${bytesText(written)} of temporary files in the last ${durationText(difference.seconds)}`,
                 evidence: facts,
                 impact: "Sorts and hashes that do not fit in work_mem take the disk's throughput and space.",
                 blastRadius: "everything that reads or writes the same disk",

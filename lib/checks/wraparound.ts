@@ -1,6 +1,7 @@
 import { qualified } from "../postgres/identifiers.ts";
+import { countText } from "../words.ts";
 import type { Check, CheckContext, Finding, Severity } from "./check.ts";
-import { conclude, metric, plural, round } from "./outcome.ts";
+import { conclude, metric, round } from "./outcome.ts";
 
 /**
  * Ids that can be given out from the oldest one on: PostgreSQL refuses new transactions (and multixacts)
@@ -217,7 +218,7 @@ function assessRelation(context: CheckContext, relation: Relation): Finding {
     impact: relation.temporary
       ? `Autovacuum cannot freeze another session's temporary table. ${stopImpact}`
       : `Autovacuum should have frozen it and has not: something holds it up. ${stopImpact}`,
-    blastRadius: `${plural(relation.overdue, "relation")} now; in the end the whole server`,
+    blastRadius: `${countText(relation.overdue, "relation")} now; in the end the whole server`,
     remediation: relation.temporary
       ? {
           sql: `DROP TABLE ${qualified(schema, table)};`,

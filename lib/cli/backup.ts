@@ -5,6 +5,7 @@ import { backUp, type Pruned, pruneBackups, retentionPolicy } from "../jobs/back
 import { runJob } from "../jobs/runner.ts";
 import type { Backup, Backups, BackupVerification, RecoveryWindow } from "../ports/backups.ts";
 import { type KeepReason, planRetention } from "../retention/plan.ts";
+import { bytesText } from "../words.ts";
 import type { Cli, GlobalOptions, Register } from "./cli.ts";
 import { describeResult } from "./run.ts";
 
@@ -54,15 +55,7 @@ export function backupsOf(environment: Environment): Backups {
 }
 
 export function sizeText(bytes: number | undefined): string {
-  if (bytes === undefined) return "";
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+  return bytes === undefined ? "" : bytesText(bytes);
 }
 
 const minuteText = (time: Date | undefined) => time?.toISOString().replace(/\.\d+Z$/, "Z") ?? "";

@@ -1,7 +1,7 @@
 import { PgkeepError } from "../errors.ts";
 import type { RoutedReplica, RoutingDocument } from "../ports/routing.ts";
 import { documentAge } from "../routing/document.ts";
-import { bytesText, secondsText } from "../routing/words.ts";
+import { bytesText, durationText } from "../words.ts";
 import type { Cli, GlobalOptions, Register } from "./cli.ts";
 
 /** The published routing document, how old it is, and whether a reader should still trust it. */
@@ -65,10 +65,10 @@ export function routingText(document: ShownRouting, cli: Pick<Cli, "table">): st
       replica.reason,
     ]),
   ];
-  const age = `published ${secondsText(ageSeconds)} ago`;
+  const age = `published ${durationText(ageSeconds)} ago`;
   const trust = stale
-    ? `STALE: ${age}, and good for ${secondsText(document.validForSeconds)} only: route-replicas is not running`
-    : `${age}, good for ${secondsText(document.validForSeconds)}`;
+    ? `STALE: ${age}, and good for ${durationText(document.validForSeconds)} only: route-replicas is not running`
+    : `${age}, good for ${durationText(document.validForSeconds)}`;
   return [
     `${document.database}: ${document.reason}`,
     `version ${document.version}, ${trust}`,
@@ -80,7 +80,7 @@ export function routingText(document: ShownRouting, cli: Pick<Cli, "table">): st
 function lagText(replica: RoutedReplica): string {
   if (replica.lagBytes === null) return "unknown";
   if (replica.lagBytes === 0) return "none";
-  const seconds = replica.lagSeconds === null ? "" : `, ${secondsText(replica.lagSeconds)}`;
+  const seconds = replica.lagSeconds === null ? "" : `, ${durationText(replica.lagSeconds)}`;
   return `${bytesText(replica.lagBytes)}${seconds}`;
 }
 

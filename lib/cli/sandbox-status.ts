@@ -1,7 +1,7 @@
 import { createLogUpdate } from "log-update";
 import type { JobResult } from "../jobs/job.ts";
-import { secondsText } from "../routing/words.ts";
 import type { RunningSandbox } from "../sandbox/sandbox.ts";
+import { durationText } from "../words.ts";
 import type { Cli } from "./cli.ts";
 
 export interface StatusView {
@@ -57,7 +57,7 @@ async function picture(
   next: readonly { job: string; at: Date }[],
 ): Promise<string> {
   const now = Date.now();
-  const ago = (at: string) => `${secondsText(Math.round((now - Date.parse(at)) / 1000))} ago`;
+  const ago = (at: string) => `${durationText(Math.round((now - Date.parse(at)) / 1000))} ago`;
   const document = await sandbox.environment.ports.routing?.read();
   const servers = (document?.replicas ?? []).map((replica) => [
     replica.name,
@@ -71,7 +71,7 @@ async function picture(
     return [
       job,
       result === undefined ? "has not run yet" : `${result.outcome} ${ago(result.startedAt)}`,
-      `next in ${secondsText(Math.max(0, Math.round((at.getTime() - now) / 1000)))}`,
+      `next in ${durationText(Math.max(0, Math.round((at.getTime() - now) / 1000)))}`,
       result?.reason ?? "",
     ];
   });

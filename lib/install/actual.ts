@@ -97,7 +97,13 @@ export interface ActualState {
   ownFunctions: { signature: string; acl: AclEntry[] }[];
 }
 
-const grantablePredefined = ["pg_monitor", "pg_read_all_data", "pg_maintain", "rds_iam"];
+const grantablePredefined = [
+  "pg_monitor",
+  "pg_read_all_data",
+  "pg_use_reserved_connections",
+  "pg_maintain",
+  "rds_iam",
+];
 
 /** Everything that a plan depends on, read from the catalogs in one statement. */
 export async function readActualState(

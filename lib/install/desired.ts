@@ -136,6 +136,8 @@ function desiredRoles(config: DatabaseConfig, names: RoleNames, possible: Possib
   // Before 17 only owners may VACUUM and REINDEX; from then on pg_maintain allows that and nothing else.
   const maintains = possible.grantable.has("pg_maintain") ? "pg_maintain" : names.owner;
   const readsEverything = possible.grantable.has("pg_read_all_data") ? "pg_read_all_data" : names.reader;
+  // From 16 on; useful where reserved_connections is set: the watcher gets in when the application took the rest.
+  const getsIn = possible.grantable.has("pg_use_reserved_connections") ? ["pg_use_reserved_connections"] : [];
   const ownJobs = { lock_timeout: seconds(5), idle_in_transaction_session_timeout: seconds(60) };
   return [
     group(names.owner, `owner ${of}`),
@@ -167,7 +169,7 @@ function desiredRoles(config: DatabaseConfig, names: RoleNames, possible: Possib
       // What it creates belongs to the owner, not to itself.
       databaseSettings: { role: names.owner },
     }),
-    login(names.monitoring, "watches, and records what jobs did", ["pg_monitor"], {
+    login(names.monitoring, "watches, and records what jobs did", ["pg_monitor", ...getsIn], {
       settings: { ...ownJobs, statement_timeout: seconds(30) },
     }),
     login(names.maintenance, "vacuums and rebuilds indexes", ["pg_monitor", maintains], {

@@ -4,6 +4,7 @@ import { storeManifest, takeManifest } from "../drill/manifest.ts";
 import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
 import type { Backup, Backups } from "../ports/backups.ts";
 import { planRetention, type RetentionPolicy } from "../retention/plan.ts";
+import { bytesText } from "../words.ts";
 import { requestedBackupId, scheduledBackupId } from "./backup-names.ts";
 import { again, defineJob, done, failed, type StepContext, type StepResult, step } from "./job.ts";
 
@@ -230,7 +231,7 @@ function describeReport(report: BackUpReport): string[] {
       ? `${backup.id} existed already`
       : report.dryRun
         ? `${backup.id} would be taken`
-        : `${backup.id}: ${((backup.sizeBytes ?? 0) / 1_048_576).toFixed(1)} MiB`,
+        : `${backup.id}: ${bytesText(backup.sizeBytes ?? 0)}`,
   ];
   if (manifest !== null) {
     lines.push(`manifest: ${manifest.tables} tables, ${manifest.counted} counted, ${manifest.hashed} hashed`);

@@ -2,10 +2,10 @@ import type { CheckOutcome } from "../checks/check.ts";
 import { describeHealth } from "../checks/describe-health.ts";
 import { checkHealth as askEverything, assessedAnything, type HealthReport } from "../checks/health.ts";
 import { type HeartbeatWritten, heartbeatSchedule, writeHeartbeat } from "../checks/heartbeat.ts";
-import { plural } from "../checks/outcome.ts";
 import { readPreviousSample } from "../checks/samples.ts";
 import type { Json } from "../json.ts";
 import type { Session } from "../ports/databases.ts";
+import { countText } from "../words.ts";
 import { defineJob, done, failed, type StepContext, step } from "./job.ts";
 
 /** What a run reports. Metrics go their own way and are left out. */
@@ -38,7 +38,10 @@ export const checkHealth = defineJob({
           const report = await assess(context, session);
           return assessedAnything(report)
             ? done(asJson(report))
-            : failed(asJson(report), `none of ${plural(report.results.length, "check")} could be assessed`);
+            : failed(
+                asJson(report),
+                `none of ${countText(report.results.length, "check")} could be assessed`,
+              );
         } finally {
           await session.close();
         }

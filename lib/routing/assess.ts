@@ -1,8 +1,8 @@
 import type { DatabaseConfig } from "../config/schema.ts";
 import type { RoutedReplica } from "../ports/routing.ts";
+import { bytesText, durationText } from "../words.ts";
 import { furthest, type Lsn, walBytesBetween } from "./lsn.ts";
 import type { Probe, ReplicaProbe } from "./probe.ts";
-import { bytesText, secondsText } from "./words.ts";
 
 /** How one replica is now, without regard to what was decided before. */
 export interface Assessment {
@@ -78,7 +78,7 @@ export function assess(
   const measured = { lagBytes: end.certain ? bytes : null, lagSeconds, caughtUp };
   const behindBy = [
     bytes > 0 ? `${bytesText(bytes)} of WAL` : undefined,
-    lagSeconds !== null && lagSeconds > 0 ? secondsText(lagSeconds) : undefined,
+    lagSeconds !== null && lagSeconds > 0 ? durationText(lagSeconds) : undefined,
   ].filter((part) => part !== undefined);
   const lag = behindBy.length === 0 ? "caught up so far" : `behind by ${behindBy.join(" and ")}`;
 
@@ -96,7 +96,7 @@ export function assess(
     return {
       ...measured,
       verdict: "behind",
-      reason: `it is ${lag}${streamNote(replica)}; the limit is ${secondsText(limits.maxLagSeconds)}`,
+      reason: `it is ${lag}${streamNote(replica)}; the limit is ${durationText(limits.maxLagSeconds)}`,
     };
   }
   if (!end.certain) {

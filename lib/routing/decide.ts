@@ -1,9 +1,9 @@
 import type { DatabaseConfig } from "../config/schema.ts";
 import type { ReplicaState, RoutedReplica, RoutingDocument } from "../ports/routing.ts";
+import { countText, durationText } from "../words.ts";
 import { type Assessment, assess, findWalEnd } from "./assess.ts";
 import type { Probe, ReplicaProbe, ServerProbe } from "./probe.ts";
 import { validForSeconds } from "./validity.ts";
-import { countText, secondsText } from "./words.ts";
 
 export interface RoutingInput {
   probe: Probe;
@@ -77,9 +77,9 @@ function decideReplica(
       : "";
   const watched =
     next.state === "warming"
-      ? `; it came back and is watched for ${secondsText(config.replicas.warmUpSeconds)} before it serves`
+      ? `; it came back and is watched for ${durationText(config.replicas.warmUpSeconds)} before it serves`
       : next.resuming
-        ? `; it serves again once it is under ${secondsText(config.replicas.resumeLagSeconds)} and under the resume limit in bytes`
+        ? `; it serves again once it is under ${durationText(config.replicas.resumeLagSeconds)} and under the resume limit in bytes`
         : "";
   return {
     name: probe.name,

@@ -24,6 +24,9 @@ import {
 import type { Login, SandboxState, ServerState } from "./state.ts";
 import { saveState } from "./state-file.ts";
 
+/** Kept for roles with pg_use_reserved_connections, so that monitoring sees a server that the application filled. */
+const reservedConnections = 5;
+
 export interface ClusterOptions {
   major: PostgresMajor;
   /** Any name that PostgreSQL can hold. */
@@ -111,6 +114,7 @@ async function bringUp(state: SandboxState, options: ClusterOptions): Promise<vo
     track_io_timing: true,
     log_lock_waits: true,
     log_temp_files: 0,
+    ...(state.postgresMajor >= 16 ? { reserved_connections: reservedConnections } : {}),
     ...options.settings,
   });
   state.primary.port = (await startServer(primary, start)).port;

@@ -1,4 +1,5 @@
 import { qualified } from "../postgres/identifiers.ts";
+import { bytesText } from "../words.ts";
 import type { Listed, TableEntry, VacuumReport } from "./report.ts";
 import type { Reason } from "./triggers.ts";
 
@@ -25,7 +26,7 @@ export function describeVacuum(report: VacuumReport): string[] {
       const disk =
         entry.diskNeededBytes === undefined
           ? ""
-          : `; takes ${entry.lock}; needs ${megabytes(entry.diskNeededBytes)} of free disk`;
+          : `; takes ${entry.lock}; needs ${bytesText(entry.diskNeededBytes)} of free disk`;
       return `${entry.action}, about ${entry.predictedSeconds} s, for ${reasonsText(entry.reasons)}${disk}`;
     });
   }
@@ -70,8 +71,4 @@ function reasonsText(reasons: readonly Reason[]): string {
         : `${reason.value} ${reason.toast === true ? "TOAST " : ""}${reason.counter} of ${reason.trigger} (${Math.round(reason.ratio * 100)} %)`,
     )
     .join(", ");
-}
-
-function megabytes(bytes: number): string {
-  return `${Math.ceil(bytes / 1_048_576)} MB`;
 }

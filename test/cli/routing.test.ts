@@ -49,7 +49,7 @@ describe("pgkeep routing show", () => {
       weight: 0,
       lagBytes: 300_000_000,
       lagSeconds: 7_300,
-      reason: "its replay is paused; it is behind by 286 MB of WAL and 2 h 2 min",
+      reason: "its replay is paused; it is behind by 286 MiB of WAL and 2 h 2 min",
     });
     document.replicas.push({ ...first, name: "replica-3", state: "unreachable", weight: 0, lagBytes: null });
     await routing.publish(document, undefined);
@@ -71,7 +71,7 @@ describe("pgkeep routing show", () => {
       server     state        lag                weight  since                 endpoint                         reason
       primary    no reads                                                      primary.example:5432             replicas serve the reads
       replica-1  serving      none               100 %   2026-01-02T03:00:00Z  replica-1.example:6432 (pooler)  it has replayed all that the primary has written
-      replica-2  lagging      286 MB, 2 h 2 min  0 %     2026-01-02T03:00:00Z  replica-1.example:6432           its replay is paused; it is behind by 286 MB of WAL and 2 h 2 min
+      replica-2  lagging      286 MiB, 2 h 2 min  0 %     2026-01-02T03:00:00Z  replica-1.example:6432           its replay is paused; it is behind by 286 MB of WAL and 2 h 2 min
       replica-3  unreachable  unknown            0 %     2026-01-02T03:00:00Z  replica-1.example:6432 (pooler)  it has replayed all that the primary has written"
     `);
   });

@@ -132,6 +132,32 @@ describe("pgkeep sandbox --once --json", () => {
   );
 });
 
+describe("a server whose connections the application has taken", () => {
+  it("is still seen by check-health from 16 on, through connections reserved for it", {
+    timeout: 180_000,
+  }, async () => {
+    const { stdout } = await run([
+      "sandbox",
+      "--once",
+      "--json",
+      "--replicas",
+      "0",
+      "--fault",
+      "fill-connections",
+      "--postgres",
+      "17",
+    ]);
+    const report = JSON.parse(stdout) as OnceReport;
+    const health = named(report, "check-health");
+    expect(health?.outcome).toBe("succeeded");
+    expect(health?.report).toMatchObject({
+      results: expect.arrayContaining([
+        expect.objectContaining({ check: "connections", verdict: "findings" }),
+      ]) as unknown,
+    });
+  });
+});
+
 describe("a running sandbox", () => {
   let sandbox: ReturnType<typeof start>;
   let state: SandboxState;

@@ -443,7 +443,7 @@ describe("route-replicas with warm-up and a lag limit", () => {
     const document = await stage.publish();
     expect(weights(document)).toEqual({ "replica-1": 0, "replica-2": 100 });
     expect(server(document, "replica-1")?.reason).toMatch(
-      /behind by .* but it receives no WAL stream; the limit is 98 kB/,
+      /behind by .* but it receives no WAL stream; the limit is 97\.7 KiB/,
     );
     await stage.sql(stage.replica(1), "alter system reset primary_conninfo");
     await stage.sql(stage.replica(1), "select pg_reload_conf()");

@@ -85,7 +85,7 @@ describe("lag", () => {
     series.run([behind("a", 300 * megabyte, 500, { receiver: null }), replica("b")]);
     expect(series.replicas.a).toMatchObject({ state: "lagging", lagBytes: 300 * megabyte });
     expect(series.replicas.a?.reason).toBe(
-      "it is behind by 300 MB of WAL and 8 min, but it receives no WAL stream; the limit is 256 MB",
+      "it is behind by 300 MiB of WAL and 8 min, but it receives no WAL stream; the limit is 256 MiB",
     );
   });
 
@@ -326,7 +326,7 @@ describe("when no replica serves", () => {
     const document = series.run(bad);
     expect(document.primary).toMatchObject({ reachable: true, servesReads: false });
     expect(series.replicas.a).toMatchObject({ state: "serving", weight: 100, lagSeconds: 300 });
-    expect(series.replicas.a?.reason).toMatch(/^no other server may serve: it is behind by 300 MB/);
+    expect(series.replicas.a?.reason).toMatch(/^no other server may serve: it is behind by 300 MiB/);
     expect(series.replicas.b).toMatchObject({ state: "lagging", weight: 0 });
     expect(document.reason).toBe("no server is fit to serve reads; a is the least bad");
   });

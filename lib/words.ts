@@ -1,0 +1,28 @@
+const units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** 1,610,612,736 → `1.5 GiB`. */
+export function bytesText(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (Math.abs(value) >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${Math.round(value * 10) / 10} ${units[unit]}`;
+}
+
+/** 0.25 → `0.3 s`; 90 → `90 s`; 7,500 → `2 h 5 min`; 200,000 → `2 d 7 h`. */
+export function durationText(seconds: number): string {
+  if (seconds < 10) return `${Math.round(seconds * 10) / 10} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours >= 48) return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  return `${hours} h ${minutes % 60} min`;
+}
+
+/** `2 replicas`, `1 replica`, `3 indices`. */
+export function countText(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
