@@ -158,6 +158,8 @@ async function createLoginsAndDatabase(session: Session, state: SandboxState): P
   const inDatabase = await connectAsSuperuser(state, state.database);
   try {
     await giveDatabaseToMaster(inDatabase, state.master.user);
+    // As from 15 on; before, the schema would stay the superuser's, whom the master cannot stand in for.
+    await inDatabase.query("alter schema public owner to pg_database_owner");
   } finally {
     await inDatabase.close();
   }

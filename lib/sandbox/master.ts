@@ -43,8 +43,6 @@ export async function createMasterUser(superuser: Session, login: Login): Promis
  */
 export async function giveDatabaseToMaster(superuser: Session, master: string): Promise<void> {
   await superuser.query(`alter database ${identifier(superuser.database)} owner to ${identifier(master)}`);
-  // As from 15 on; before, the schema would stay the bootstrap superuser's.
-  await superuser.query("alter schema public owner to pg_database_owner");
   for (const extension of extensions) {
     await superuser.query(`create extension if not exists ${identifier(extension)} with schema public`);
   }
