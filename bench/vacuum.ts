@@ -1,6 +1,5 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { promisify } from "node:util";
 import { systemClock } from "../lib/clock.ts";
 import { databaseConfigSchema } from "../lib/config/schema.ts";
@@ -8,13 +7,9 @@ import { runJob } from "../lib/jobs/runner.ts";
 import { vacuum } from "../lib/jobs/vacuum.ts";
 import type { Session } from "../lib/ports/databases.ts";
 import { type ConnectionTarget, connect } from "../lib/postgres/connect.ts";
-import { findBinaries } from "../lib/sandbox/binaries.ts";
-import { findOwner } from "../lib/sandbox/owner.ts";
-import { randomPassword } from "../lib/sandbox/passwords.ts";
-import { makeGuardedDirectory } from "../lib/sandbox/reaper.ts";
-import { configureServer, initCluster, startServer, stopServer } from "../lib/sandbox/server.ts";
 import type { VacuumReport } from "../lib/vacuum/report.ts";
 import { type BenchResult, median } from "./bench.ts";
+import { withServer } from "./server.ts";
 
 /** The major version whose vacuumdb Debian has. */
 const major = 15;
@@ -29,17 +24,9 @@ const limit = 0.05;
 
 /** The job `vacuum` against `vacuumdb --all --analyze`: 2,000 tables, 40 of them dirty before each run. */
 export async function benchVacuum(): Promise<BenchResult> {
-  const owner = await findOwner();
-  const directory = await makeGuardedDirectory(owner, {});
-  const { binDirectory } = await findBinaries(major, owner, directory.path);
-  const files = { dataDirectory: join(directory.path, "data"), binDirectory, owner };
-  const login = { user: "bench", password: randomPassword() };
-  try {
-    await initCluster(files, login);
-    // The state of the tables must be what this file makes it.
-    await configureServer(files, { autovacuum: false });
-    const { port } = await startServer(files);
-    const target: ConnectionTarget = { host: "127.0.0.1", port, database: "bench", ...login };
+  // The state of the tables must be what this file makes it.
+  return withServer(major, { autovacuum: false }, async (server) => {
+    const target: ConnectionTarget = { ...server, database: "bench" };
     await createTables(target);
     const haveClient = existsSync(vacuumdb);
     const theirs: number[] = [];
@@ -65,10 +52,7 @@ export async function benchVacuum(): Promise<BenchResult> {
         haveClient ? "" : `; ${vacuumdb} is not there, so the baseline goes through one connection`
       }`,
     };
-  } finally {
-    await stopServer(files.dataDirectory, "immediate");
-    await directory.remove();
-  }
+  });
 }
 
 async function measured(target: ConnectionTarget, work: () => Promise<void>): Promise<number> {

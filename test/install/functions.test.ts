@@ -273,14 +273,15 @@ describe.each(allMajors)("functions that prove data without showing it, on Postg
       expect(await orphansOf("events")).toBe(1);
     });
 
-    it.runIf(major >= 18)("with periods are not compared", async () => {
-      await superuser("create extension if not exists btree_gist schema public");
-      await owner(
-        "create table store.stays (room int, during daterange, primary key (room, during without overlaps))",
-        "create table store.cleans (room int, during daterange, foreign key (room, period during) references store.stays (room, period during))",
-      );
-      await expect(orphansOf("cleans")).rejects.toMatchObject({ sqlState: "0A000" });
-    });
+    if (major >= 18)
+      it("with periods are not compared", async () => {
+        await superuser("create extension if not exists btree_gist schema public");
+        await owner(
+          "create table store.stays (room int, during daterange, primary key (room, during without overlaps))",
+          "create table store.cleans (room int, during daterange, foreign key (room, period during) references store.stays (room, period during))",
+        );
+        await expect(orphansOf("cleans")).rejects.toMatchObject({ sqlState: "0A000" });
+      });
   });
 
   describe("sequences", () => {

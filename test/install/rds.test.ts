@@ -54,15 +54,16 @@ describe.each(allMajors)("what is special about RDS, on PostgreSQL %i", (major) 
     expect(plan.warnings.join()).not.toMatch(/\bguest\b/);
   });
 
-  it.runIf(major >= 16)("works when new roles are granted to their creator by themselves", async () => {
-    const database = await server.createDatabase();
-    const master = await server.createMaster(database);
-    await asSuperuser(database, `alter role ${master.user} set createrole_self_grant = 'set, inherit'`);
-    const session = await server.connect(database, master);
-    expect(await applyInstall(session, configFor(database))).toMatchObject({ outcome: "installed" });
-    expect(await applyInstall(session, configFor(database))).toMatchObject({ outcome: "unchanged" });
-    await session.close();
-  });
+  if (major >= 16)
+    it("works when new roles are granted to their creator by themselves", async () => {
+      const database = await server.createDatabase();
+      const master = await server.createMaster(database);
+      await asSuperuser(database, `alter role ${master.user} set createrole_self_grant = 'set, inherit'`);
+      const session = await server.connect(database, master);
+      expect(await applyInstall(session, configFor(database))).toMatchObject({ outcome: "installed" });
+      expect(await applyInstall(session, configFor(database))).toMatchObject({ outcome: "unchanged" });
+      await session.close();
+    });
 
   // Last: from here on the server has the role that makes roles log in with IAM.
   it("lets logins without password log in with IAM, and leaves those with one", async () => {
