@@ -19,7 +19,7 @@ const dirtyCount = 40;
 const rowsPerTable = 1_000;
 /** Somewhat beyond the trigger of a table of that size, 250 dead rows. */
 const dirtyRows = 300;
-const rounds = 3;
+const rounds = 5;
 const limit = 0.05;
 
 /** The job `vacuum` against `vacuumdb --all --analyze`: 2,000 tables, 40 of them dirty before each run. */
@@ -62,6 +62,11 @@ async function measured(target: ConnectionTarget, work: () => Promise<void>): Pr
         `update public.t${table * (tableCount / dirtyCount)} set note = note || '.' where id <= ${dirtyRows}`,
       );
     }
+    // The catalogs that the run before has churned are not among the dirty tables, for neither side.
+    const catalogs = await session.query<{ name: string }>(
+      "select relid::regclass::text as name from pg_stat_sys_tables where schemaname = 'pg_catalog'",
+    );
+    for (const { name } of catalogs) await session.query(`vacuum (analyze) ${name}`);
     await session.query("checkpoint");
   });
   const begin = performance.now();
