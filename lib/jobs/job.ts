@@ -72,8 +72,8 @@ export interface Step<
 
 /** A step whose types are erased, as the runner and the constructs see it. */
 export type AnyStep = Omit<Step, "run"> & {
-  // biome-ignore lint/suspicious/noExplicitAny: the runner passes what the previous step returned; defineJob checked the chain.
-  run(context: any): Promise<StepResult<Json>>;
+  /** `defineJob` has checked that each step takes what the one before gives; whoever runs it casts. */
+  run(context: never): Promise<StepResult<Json>>;
 };
 
 export interface Job {
@@ -111,8 +111,7 @@ export function step<Input extends Json, Output extends Json, Needs extends Port
   return { name, always: false, ...definition };
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: each step has its own needs; the chain of inputs and outputs is what is checked.
-type Link<Input extends Json, Output extends Json> = Step<Input, Output, any>;
+type Link<Input extends Json, Output extends Json> = Step<Input, Output, PortName>;
 
 export interface JobDefinition<
   Arguments extends Json,
@@ -131,8 +130,7 @@ export interface JobDefinition<
   /** Default: no arguments are taken, and `{}` is what the first step gets. */
   parseArguments?: (value: unknown) => Arguments;
   /** The report of a finished run as lines for people. `report` is the output of the last step without `always`. */
-  // biome-ignore lint/suspicious/noExplicitAny: the job's own report type.
-  describe?: (report: any) => string[];
+  describe?: (report: never) => string[];
   /** Each step's input is the output of the one before. The last step without `always` gives the report. */
   steps:
     | readonly [Link<Arguments, A>]
@@ -156,7 +154,9 @@ export function defineJob<
     role: definition.role ?? "monitoring",
     supportsDryRun: definition.supportsDryRun ?? false,
     parseArguments: definition.parseArguments ?? (() => ({})),
-    ...(definition.describe === undefined ? {} : { describe: definition.describe }),
+    ...(definition.describe === undefined
+      ? {}
+      : { describe: definition.describe as (report: Json) => string[] }),
     steps: definition.steps as unknown as readonly AnyStep[],
   };
 }

@@ -2,10 +2,10 @@ import { randomBytes } from "node:crypto";
 import { errorMessage, PgkeepError } from "../errors.ts";
 import type { Json } from "../json.ts";
 import type { Session } from "../ports/databases.ts";
-import type { NeedablePorts } from "../ports/index.ts";
+import type { NeedablePorts, PortName } from "../ports/index.ts";
 import type { MetricDatum } from "../ports/metrics.ts";
 import { tryAdvisoryLock } from "../postgres/advisory-lock.ts";
-import type { AnyStep, Job, JobResult, Run, RunOptions, StepResult } from "./job.ts";
+import type { AnyStep, Job, JobResult, Run, RunOptions, StepContext, StepResult } from "./job.ts";
 import { recordEnd, recordStart, whyNotRecordable } from "./run-record.ts";
 
 /** How long recording the end of a run may take before a server that has stopped answering is given up. */
@@ -210,23 +210,22 @@ async function runStep(
       step.timeoutSeconds * 1000,
     );
     try {
-      const result = await withGrace(
-        step.run({
-          config: options.config,
-          ports: options.ports as unknown as NeedablePorts,
-          clock,
-          input,
-          resume,
-          deadline: deadline.signal,
-          dryRun: options.dryRun === true,
-          run,
-          progress: (message: string) => options.onProgress?.(message),
-          measure: (name: MetricDatum["name"], value: number, dimensions: Record<string, string> = {}) => {
-            measured.push({ name, value, dimensions, at: clock.now() });
-          },
-        }),
-        deadline.signal,
-      );
+      const context: StepContext<Json, PortName> = {
+        config: options.config,
+        // requireRunnable has seen that whatever the step needs is there.
+        ports: options.ports as NeedablePorts,
+        clock,
+        input,
+        resume,
+        deadline: deadline.signal,
+        dryRun: options.dryRun === true,
+        run,
+        progress: (message) => options.onProgress?.(message),
+        measure: (name, value, dimensions = {}) => {
+          measured.push({ name, value, dimensions, at: clock.now() });
+        },
+      };
+      const result = await withGrace(step.run(context as never), deadline.signal);
       if (result.kind !== "again") return result;
       resume = result.state;
       await clock.sleep(result.afterSeconds * 1000, outer);
