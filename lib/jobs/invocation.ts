@@ -1,0 +1,30 @@
+import type { Json } from "../json.ts";
+import type { StepResult } from "./job.ts";
+
+/**
+ * What starts a run on AWS: the input of a job's state machine and, for a job of one step, the event of its
+ * Lambda. Everything may be missing: a person's `{}` starts a run with the defaults.
+ */
+export interface RunTrigger {
+  /** Given to `parseArguments`. */
+  arguments?: Json;
+  dryRun?: boolean;
+  /** The moment that the schedule meant (ISO 8601, UTC); absent when a person starts the run. */
+  scheduledFor?: string;
+}
+
+/** What a state machine gives to the Lambda of one step. `run` tells it from a `RunTrigger`. */
+export interface StepEvent {
+  /** `id` is the name of the execution, `startedAt` its begin (ISO 8601): the same in each step of a run. */
+  run: { id: string; startedAt: string };
+  dryRun: boolean;
+  /** As `StepContext.input`; the first step gets the trigger's arguments, not yet parsed. */
+  input: Json;
+  /** What this step gave to `again` the last time; null at first. */
+  resume: Json | null;
+  /** What failed before; null for every step without `always`. */
+  failure: { step: string; reason: string } | null;
+}
+
+/** What the Lambda of a step answers to its state machine. It throws what the step throws. */
+export type StepAnswer = StepResult<Json>;
