@@ -1,5 +1,5 @@
 import type { Json } from "../json.ts";
-import type { StepResult } from "./job.ts";
+import type { AnyStep, Job, StepResult } from "./job.ts";
 
 /**
  * What starts a run on AWS: the input of a job's state machine and, for a job of one step, the event of its
@@ -28,3 +28,24 @@ export interface StepEvent {
 
 /** What the Lambda of a step answers to its state machine. It throws what the step throws. */
 export type StepAnswer = StepResult<Json>;
+
+/**
+ * The last call of an execution, however it went: to the Lambda of the job's recorder (`recorderOf`), with how
+ * the run ended. It writes `pgkeep.job_run`, emits JobSucceeded, JobFailed and JobDuration once, and answers with
+ * the JobResult. It does not throw because the run failed: the state machine fails the execution by itself.
+ */
+export interface FinishEvent {
+  run: { id: string; startedAt: string };
+  dryRun: boolean;
+  finish: {
+    /** Output of the last step without `always` that answered; null when none did. */
+    report: Json;
+    /** The first failure, or null when the run succeeded. */
+    failure: { step: string; reason: string } | null;
+  };
+}
+
+/** The step whose Lambda also records the runs: the first one that reaches the database. */
+export function recorderOf(job: Job): AnyStep | undefined {
+  return job.steps.find(({ where }) => where === "database") ?? job.steps[0];
+}
