@@ -99,7 +99,10 @@ async function restore(context: StepContext<Arguments, "backups">): Promise<Step
       endpoint: { host: endpoint.host, port: endpoint.port },
       backupId,
       target,
-      restoredTo: target.kind === "time" ? target.time : (lastCommitAt?.toISOString() ?? null),
+      restoredTo:
+        target.kind === "time"
+          ? target.time
+          : (lastCommitAt ?? (await begun(ports.backups, backupId))).toISOString(),
     });
   } catch (error) {
     context.deadline.throwIfAborted();
@@ -117,6 +120,13 @@ async function restore(context: StepContext<Arguments, "backups">): Promise<Step
     // The report of a failed run is the whole report, whichever step found the failure.
     return failed(report as unknown as Restore, error.message);
   }
+}
+
+/** When nothing was committed after the backup began, what is restored is the state of that moment. */
+async function begun(backups: Backups, backupId: string): Promise<Date> {
+  const backup = (await backups.list()).find(({ id }) => id === backupId);
+  if (backup === undefined) throw new PgkeepError("not-found", `the backup ${backupId} is gone`);
+  return backup.startedAt;
 }
 
 /** A drill that was killed leaves its instance; its name tells, and no two drills run at once. */

@@ -75,17 +75,25 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     owner,
     options.parent === undefined ? {} : { parent: options.parent },
   );
+  // initdb runs its own path through a shell: it works below plain names only, wherever the data may be.
+  const programs = isPlain(directory.path) ? undefined : await makeGuardedDirectory(owner);
+  const stop = async () => {
+    await end(directory);
+    await programs?.remove();
+  };
   try {
-    const { binDirectory } = await findBinaries(options.major, owner, directory.path);
+    const { binDirectory } = await findBinaries(options.major, owner, (programs ?? directory).path);
     const state = emptyState(options, directory, binDirectory, owner);
     await bringUp(state, options);
     await saveState(state);
-    return { state, stop: () => end(directory) };
+    return { state, stop };
   } catch (error) {
-    await end(directory);
+    await stop();
     throw error;
   }
 }
+
+const isPlain = (path: string): boolean => /^[\w./-]+$/.test(path);
 
 async function end(directory: GuardedDirectory): Promise<void> {
   if (await exists(directory.path)) await endServersBelow(directory.path);

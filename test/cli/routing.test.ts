@@ -68,11 +68,11 @@ describe("pgkeep routing show", () => {
       "test: made for version 1
       version 1, published 29 s ago, good for 3 min
 
-      server     state        lag                weight  since                 endpoint                         reason
-      primary    no reads                                                      primary.example:5432             replicas serve the reads
-      replica-1  serving      none               100 %   2026-01-02T03:00:00Z  replica-1.example:6432 (pooler)  it has replayed all that the primary has written
-      replica-2  lagging      286 MiB, 2 h 2 min  0 %     2026-01-02T03:00:00Z  replica-1.example:6432           its replay is paused; it is behind by 286 MB of WAL and 2 h 2 min
-      replica-3  unreachable  unknown            0 %     2026-01-02T03:00:00Z  replica-1.example:6432 (pooler)  it has replayed all that the primary has written"
+      server     state        lag                   weight  since                 endpoint                         reason
+      primary    no reads                                                         primary.example:5432             replicas serve the reads
+      replica-1  serving      none                  100 %   2026-01-02T03:00:00Z  replica-1.example:6432 (pooler)  it has replayed all that the primary has written
+      replica-2  lagging      286.1 MiB, 2 h 2 min  0 %     2026-01-02T03:00:00Z  replica-1.example:6432           its replay is paused; it is behind by 286 MiB of WAL and 2 h 2 min
+      replica-3  unreachable  unknown               0 %     2026-01-02T03:00:00Z  replica-1.example:6432 (pooler)  it has replayed all that the primary has written"
     `);
   });
 

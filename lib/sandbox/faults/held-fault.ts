@@ -1,5 +1,6 @@
 import { PgkeepError } from "../../errors.ts";
 import type { Session } from "../../ports/databases.ts";
+import { countText } from "../../words.ts";
 import type { Fault, FaultContext, FaultResult } from "./fault.ts";
 import { withSuperuser } from "./held-sessions.ts";
 
@@ -20,7 +21,7 @@ export function heldFault(
       const { held, state } = context;
       const pids = await held.pids(name, state);
       if (pids.length > 0) {
-        const message = `${name} holds ${count(pids.length, "session")} already`;
+        const message = `${name} holds ${countText(pids.length, "session")} already`;
         return { outcome: "already-applied", message, details: { pids } };
       }
       try {
@@ -39,15 +40,11 @@ export function heldFault(
         ? { outcome: "not-applied", message: `${name} holds no session`, details: { sessions: 0 } }
         : {
             outcome: "repaired",
-            message: `${count(ended, "session")} of ${name} ended`,
+            message: `${countText(ended, "session")} of ${name} ended`,
             details: { sessions: ended },
           };
     },
   };
-}
-
-export function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 /** @throws PgkeepError `refused` when the sample application is not in the database */
