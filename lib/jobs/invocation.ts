@@ -17,8 +17,9 @@ export interface RunTrigger {
 export interface StepEvent {
   /** `id` is the name of the execution, `startedAt` its begin (ISO 8601): the same in each step of a run. */
   run: { id: string; startedAt: string };
-  dryRun: boolean;
-  /** As `StepContext.input`; the first step gets the trigger's arguments, not yet parsed. */
+  /** What the run was started with. */
+  trigger: RunTrigger;
+  /** As `StepContext.input`; null for the first step, which takes the trigger's arguments. */
   input: Json;
   /** What this step gave to `again` the last time; null at first. */
   resume: Json | null;
