@@ -37,7 +37,8 @@ export type StepAnswer = StepResult<Json>;
  */
 export interface FinishEvent {
   run: { id: string; startedAt: string };
-  dryRun: boolean;
+  /** What the run was started with. */
+  trigger: RunTrigger;
   finish: {
     /** Output of the last step without `always` that answered; null when none did. */
     report: Json;

@@ -32,20 +32,26 @@ export async function whyNotRecordable(session: Session): Promise<string | undef
 }
 
 /**
- * Notes the beginning of a run. The caller holds the job's lock, so a run that is still marked as running
- * was killed: it is closed as failed.
+ * `whole-run`: the caller holds the job's lock for its whole run, so every other run that still stands as running
+ * was killed. `one-step`: it holds it for one step only, so the others are believed for a day.
  */
-export async function recordStart(session: Session, job: Job, run: Run, holdsLock: boolean): Promise<void> {
-  if (holdsLock) {
-    await session.query(
-      `update pgkeep.job_run
-          set outcome = 'failed', finished_at = now(), reason = 'ended without a result: killed, or its connection was lost'
-        where job = $1 and outcome = 'running'`,
-      [job.name],
-    );
-  }
+export type Span = "whole-run" | "one-step";
+
+/**
+ * Notes the beginning of a run, once. The caller holds the job's lock (except on a standby); runs that must have
+ * been killed are closed as failed.
+ */
+export async function recordStart(session: Session, job: Job, run: Run, span: Span): Promise<void> {
   await session.query(
-    "insert into pgkeep.job_run (id, job, started_at, outcome) values ($1, $2, $3, 'running')",
+    `update pgkeep.job_run
+        set outcome = 'failed', finished_at = now(), reason = 'ended without a result: killed, or its connection was lost'
+      where job = $1 and outcome = 'running' and id <> $2
+        and ($3 = 'whole-run' or started_at < now() - interval '1 day')`,
+    [job.name, run.id, span],
+  );
+  await session.query(
+    `insert into pgkeep.job_run (id, job, started_at, outcome) values ($1, $2, $3, 'running')
+     on conflict (id) do nothing`,
     [run.id, job.name, run.startedAt],
   );
 }
