@@ -212,6 +212,37 @@ describe("a running sandbox", () => {
     expect((await run(["routing", "show"])).stdout).toMatch(/replica-1\s.*(warming|serving)/);
   });
 
+  it("backs up, pins, verifies and restores to a moment from another terminal", {
+    timeout: 120_000,
+  }, async () => {
+    const json = async (...args: string[]) => {
+      const { code, stdout, stderr } = await run([...args, "--json"]);
+      expect([args, code, code === 0 ? "" : stderr]).toEqual([args, 0, ""]);
+      return JSON.parse(stdout) as Record<string, unknown>;
+    };
+    const created = JSON.stringify(await json("backup", "create"));
+    const id = /pgkeep-[a-z0-9-]+/.exec(created)?.[0] as string;
+    await json("backup", "verify", id);
+    await json("backup", "pin", id, "--reason", "a test needs it");
+    const listed = await run(["backup", "list"]);
+    expect(listed.stdout).toMatch(new RegExp(`${id}\\s+available.*pinned: a test needs it`));
+    const { code, stdout } = await run(["backup", "prune", "--dry-run"]);
+    expect([code, stdout]).toEqual([0, expect.stringContaining("kept")]);
+    await json("backup", "unpin", id);
+    const moment = new Date(Date.now() - 1_000).toISOString();
+    const restored = JSON.stringify(await json("restore", "--to-time", moment, "--name", "by-hand"));
+    expect(restored).toContain("by-hand");
+    expect(restored).not.toContain(state.superuser.password);
+    await json("restore", "--discard", "by-hand");
+    const early = await run(["restore", "--to-time", "2020-01-01T00:00:00Z"]);
+    expect([early.code, early.stderr]).toEqual([
+      3,
+      expect.stringMatching(/moments from .* to .* can be restored/),
+    ]);
+    const vague = await run(["restore", "--to-time", "yesterday"]);
+    expect(vague.code).toBe(2);
+  });
+
   it("is private to its owner", () => {
     expect(JSON.stringify(sandbox.output)).not.toContain(state.superuser.password);
     expect(JSON.stringify(sandbox.output)).not.toContain(state.roles.monitoring.password);
