@@ -87,6 +87,26 @@ const database = z
     maxConnections: whole(20, 10_000)
       .optional()
       .describe("max_connections; by default what the instance class gives"),
+    serverless: z
+      .strictObject({
+        minCapacityUnits: z
+          .number()
+          .min(0.5)
+          .max(256)
+          .multipleOf(0.5)
+          .default(2)
+          .register(allowedTexts, { text: "a multiple of 0.5 from 0.5 to 256" })
+          .describe("Capacity units, of 2 GiB each, that are always there"),
+        maxCapacityUnits: z
+          .number()
+          .min(1)
+          .max(256)
+          .multipleOf(0.5)
+          .default(16)
+          .register(allowedTexts, { text: "a multiple of 0.5 from 1 to 256" })
+          .describe("Capacity units up to which it grows; the parameters are sized for them"),
+      })
+      .prefault({}),
     deletionProtection: z
       .boolean()
       .default(true)
@@ -99,6 +119,9 @@ const replicas = z
     count: whole(0, 15)
       .default(2)
       .describe("Read replicas in the region; a multi-az-cluster has exactly two"),
+    maxCount: whole(1, 15)
+      .optional()
+      .describe("Aurora only: autoscaling adds readers up to this many; by default there is no autoscaling"),
     maxLagSeconds: seconds({ min: 1, max: 3600 })
       .default(120)
       .describe("A replica behind by more stops serving reads"),
@@ -323,6 +346,16 @@ const network = z
     existingVpcId: form(/^vpc-[0-9a-f]{8,17}$/, "an id such as vpc-0123456789abcdef0")
       .optional()
       .describe("Use this VPC instead of making one"),
+    existingSubnetIds: z
+      .array(form(/^subnet-[0-9a-f]{8,17}$/, "an id such as subnet-0123456789abcdef0"))
+      .max(6)
+      .default([])
+      .describe("Isolated subnets of that VPC, each in a zone of its own"),
+    existingEndpointSecurityGroupId: form(/^sg-[0-9a-f]{8,17}$/, "an id such as sg-0123456789abcdef0")
+      .optional()
+      .describe(
+        "Security group of an endpoint for Secrets Manager that the VPC already has; without it one is made",
+      ),
   })
   .meta({ id: "network", description: "The network that the databases live in" });
 

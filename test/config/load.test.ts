@@ -264,7 +264,7 @@ databases:
     ],
     [
       "network: {region: x}",
-      "network.region (line 1): unknown key; known here: cidr, availabilityZones, existingVpcId",
+      "network.region (line 1): unknown key; known here: cidr, availabilityZones, existingVpcId, existingSubnetIds, existingEndpointSecurityGroupId",
     ],
     [
       "backups: {drill: {x: 1}}",

@@ -497,12 +497,64 @@ specify(
     "network: {cidr: 172.31.0.0/16}",
     "network: {cidr: 192.168.4.0/24}",
     "network: {cidr: 100.64.0.0/16}",
-    "network: {cidr: 8.8.0.0/16, existingVpcId: vpc-0123456789abcdef0}",
+    "network: {cidr: 8.8.0.0/16, existingVpcId: vpc-0123456789abcdef0, existingSubnetIds: [subnet-00000001, subnet-00000002]}",
   ],
   [
     [
       "network: {cidr: 172.32.0.0/16}",
       "warning network.cidr (line 1): 172.32.0.0/16 is not a private range; hosts that own these addresses could not be reached (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16)",
+    ],
+  ],
+);
+
+specify(
+  "existing-vpc-complete",
+  [
+    "",
+    "network: {existingVpcId: vpc-0123456789abcdef0, existingSubnetIds: [subnet-00000001, subnet-00000002]}",
+  ],
+  [
+    [
+      "network: {existingVpcId: vpc-0123456789abcdef0, existingSubnetIds: [subnet-00000001]}",
+      "error network.existingSubnetIds (line 1): names 1; at least 2 isolated subnets of vpc-0123456789abcdef0, in zones of their own",
+    ],
+    [
+      "network: {existingVpcId: vpc-0123456789abcdef0, existingSubnetIds: [subnet-00000001, subnet-00000001]}",
+      "error network.existingSubnetIds (line 1): names a subnet twice; each once, in zones of their own",
+    ],
+    [
+      "network: {existingSubnetIds: [subnet-00000001, subnet-00000002]}",
+      "error network.existingSubnetIds (line 1): belongs to an existing VPC; give network.existingVpcId too",
+    ],
+  ],
+);
+
+specify(
+  "reader-autoscaling-possible",
+  ["", "database: {topology: aurora}\nreplicas: {count: 1, maxCount: 4}"],
+  [
+    [
+      "replicas: {maxCount: 4}",
+      "error replicas.maxCount (line 1): 4 is not allowed; only Aurora adds readers by itself; leave it out, or set database.topology to aurora",
+    ],
+    [
+      "database: {topology: aurora}\nreplicas: {count: 0, maxCount: 4}",
+      "error replicas.maxCount (line 2): 4 is not allowed; autoscaling needs a replica to begin with; set replicas.count to 1 or more",
+    ],
+    [
+      "database: {topology: aurora}\nreplicas: {count: 5, maxCount: 4}",
+      "error replicas.maxCount (line 2): 4 is not allowed; it is below replicas.count, 5; at least that",
+    ],
+  ],
+);
+
+specify(
+  "serverless-range",
+  ["database: {topology: aurora, instanceClass: serverless, serverless: {minCapacityUnits: 0.5}}"],
+  [
+    [
+      "database: {topology: aurora, instanceClass: serverless, serverless: {maxCapacityUnits: 1}}",
+      "error database.serverless.maxCapacityUnits (line 1): 1 is below database.serverless.minCapacityUnits, 2; at least that",
     ],
   ],
 );

@@ -63,6 +63,21 @@ export const engineRules = [
       ];
     },
   }),
+  databaseRule({
+    name: "serverless-range",
+    demand: "`database.serverless.maxCapacityUnits` is not below `minCapacityUnits`",
+    source: "Amazon RDS API, ServerlessV2ScalingConfiguration",
+    check: ({ database: { serverless } }) =>
+      serverless.maxCapacityUnits < serverless.minCapacityUnits
+        ? [
+            error(
+              "database.serverless.maxCapacityUnits",
+              `${serverless.maxCapacityUnits} is below database.serverless.minCapacityUnits, ${serverless.minCapacityUnits}; at least that`,
+              ["database.serverless.minCapacityUnits"],
+            ),
+          ]
+        : [],
+  }),
 ];
 
 function supportFinding(version: EngineVersion, now: Date): Omit<RuleFinding, "database">[] {

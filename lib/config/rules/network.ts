@@ -1,4 +1,5 @@
-import type { Rule } from "./rule.ts";
+import type { Config } from "../schema.ts";
+import { error, type Rule, type RuleFinding } from "./rule.ts";
 
 /** RFC 1918 and RFC 6598. */
 const privateRanges = [
@@ -26,4 +27,34 @@ export const networkRules: Rule[] = [
             },
           ],
   },
+  {
+    name: "existing-vpc-complete",
+    demand:
+      "`network.existingSubnetIds` names at least two subnets, each once, when `network.existingVpcId` is given; without it there are none, and no `existingEndpointSecurityGroupId`",
+    source:
+      "Amazon RDS User Guide, Working with DB subnet groups: subnets in at least two zones. pgkeep looks nothing up at synthesis, so it has to be told",
+    check: ({ config: { network } }) => existingVpcFindings(network),
+  },
 ];
+
+function existingVpcFindings(network: Config["network"]): RuleFinding[] {
+  const { existingVpcId: vpc, existingSubnetIds: subnets, existingEndpointSecurityGroupId: group } = network;
+  if (vpc === undefined) {
+    return [
+      ...(subnets.length === 0 ? [] : ["network.existingSubnetIds"]),
+      ...(group === undefined ? [] : ["network.existingEndpointSecurityGroupId"]),
+    ].map((path) => error(path, "belongs to an existing VPC; give network.existingVpcId too"));
+  }
+  if (new Set(subnets).size !== subnets.length) {
+    return [error("network.existingSubnetIds", "names a subnet twice; each once, in zones of their own")];
+  }
+  return subnets.length >= 2
+    ? []
+    : [
+        error(
+          "network.existingSubnetIds",
+          `names ${subnets.length}; at least 2 isolated subnets of ${vpc}, in zones of their own`,
+          ["network.existingVpcId"],
+        ),
+      ];
+}

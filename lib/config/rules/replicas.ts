@@ -77,6 +77,32 @@ export const replicaRules = [
           ]
         : [],
   }),
+  databaseRule({
+    name: "reader-autoscaling-possible",
+    demand:
+      "`replicas.maxCount` is for `database.topology: aurora`, with at least one replica and not below `replicas.count`",
+    source:
+      "Aurora User Guide, Amazon Aurora Auto Scaling with Aurora Replicas: it needs at least one replica to begin with",
+    check: ({ database, replicas: { count, maxCount } }) => {
+      if (maxCount === undefined) return [];
+      const wrong =
+        database.topology !== "aurora"
+          ? "only Aurora adds readers by itself; leave it out, or set database.topology to aurora"
+          : count === 0
+            ? "autoscaling needs a replica to begin with; set replicas.count to 1 or more"
+            : maxCount < count
+              ? `it is below replicas.count, ${count}; at least that`
+              : undefined;
+      return wrong === undefined
+        ? []
+        : [
+            error("replicas.maxCount", `${maxCount} is not allowed; ${wrong}`, [
+              "replicas.count",
+              "database.topology",
+            ]),
+          ];
+    },
+  }),
 ];
 
 function routingPeriodSeconds(database: DatabaseConfig): number | undefined {
