@@ -1,0 +1,148 @@
+import { Fn, RemovalPolicy, Stack, Validations } from "aws-cdk-lib";
+import * as ec2 from "aws-cdk-lib/aws-ec2";
+import * as iam from "aws-cdk-lib/aws-iam";
+import * as kms from "aws-cdk-lib/aws-kms";
+import * as logs from "aws-cdk-lib/aws-logs";
+import { Construct } from "constructs";
+import type { Config } from "../config/schema.ts";
+import { UsageError } from "../errors.ts";
+import { allowLogs } from "./log-key.ts";
+
+/** The part of a network that databases live in. */
+export interface Network {
+  readonly vpc: ec2.IVpc;
+  /** Subnets without any route out, in at least two zones. */
+  readonly subnets: ec2.SubnetSelection;
+  /**
+   * Security group of the endpoint for Secrets Manager. Whoever sets roles up or rotates passwords is admitted
+   * by its own security group; nobody else is.
+   */
+  readonly endpointSecurityGroup: ec2.ISecurityGroup;
+}
+
+export interface IsolatedNetworkProps {
+  config: Config["network"];
+}
+
+/**
+ * Isolated subnets and nothing that leads out: no NAT, no internet gateway. One interface endpoint, for Secrets
+ * Manager, and the gateway endpoint of S3. With `existingVpcId`, the VPC and subnets that are named; nothing is
+ * looked up, so synthesis needs no credentials.
+ */
+export class IsolatedNetwork extends Construct implements Network {
+  readonly vpc: ec2.IVpc;
+  readonly subnets: ec2.SubnetSelection;
+  readonly endpointSecurityGroup: ec2.ISecurityGroup;
+
+  constructor(scope: Construct, id: string, { config }: IsolatedNetworkProps) {
+    super(scope, id);
+    this.vpc =
+      config.existingVpcId === undefined ? this.#make(config) : this.#adopt(config.existingVpcId, config);
+    this.subnets = { subnets: this.vpc.isolatedSubnets };
+    this.endpointSecurityGroup =
+      config.existingEndpointSecurityGroupId === undefined
+        ? this.#addSecretsEndpoint()
+        : ec2.SecurityGroup.fromSecurityGroupId(
+            this,
+            "EndpointSecurityGroup",
+            config.existingEndpointSecurityGroupId,
+            { mutable: false },
+          );
+  }
+
+  #make(config: Config["network"]): ec2.IVpc {
+    const vpc = new ec2.Vpc(this, "Vpc", {
+      ipAddresses: ec2.IpAddresses.cidr(config.cidr),
+      maxAzs: config.availabilityZones,
+      natGateways: 0,
+      createInternetGateway: false,
+      // The default group admits only itself, nothing here uses it, and closing it would take a Lambda.
+      restrictDefaultSecurityGroup: false,
+      subnetConfiguration: [{ name: "database", subnetType: ec2.SubnetType.PRIVATE_ISOLATED }],
+    });
+    const endpoint = vpc.addGatewayEndpoint("Storage", { service: ec2.GatewayVpcEndpointAwsService.S3 });
+    // What a compromised function could reach through it: buckets of this account that are pgkeep's, nothing else.
+    endpoint.addToPolicy(
+      new iam.PolicyStatement({
+        principals: [new iam.AnyPrincipal()],
+        actions: ["s3:GetObject", "s3:PutObject"],
+        resources: [
+          Stack.of(this).formatArn({ service: "s3", region: "", account: "", resource: "pgkeep-*" }),
+        ],
+        conditions: { StringEquals: { "aws:ResourceAccount": Stack.of(this).account } },
+      }),
+    );
+    this.#logFlows(vpc);
+    return vpc as ec2.IVpc;
+  }
+
+  #adopt(vpcId: string, { existingSubnetIds: subnetIds }: Config["network"]): ec2.IVpc {
+    if (subnetIds.length < 2) {
+      throw new UsageError(
+        `network.existingSubnetIds: ${vpcId} is to be used, and ${subnetIds.length} of its subnets are named`,
+        { remedy: "name at least 2 isolated subnets, in zones of their own" },
+        "configuration",
+      );
+    }
+    Validations.of(this).acknowledge({
+      id: "@aws-cdk/aws-ec2:noSubnetRouteTableId",
+      reason: "Nothing here routes: the VPC's owner keeps its route tables",
+    });
+    return ec2.Vpc.fromVpcAttributes(this, "Vpc", {
+      vpcId,
+      // Only their number matters: nothing here is placed by the name of a zone.
+      availabilityZones: subnetIds.map((_, index) => Fn.select(index, Fn.getAzs())),
+      isolatedSubnetIds: subnetIds,
+    });
+  }
+
+  #addSecretsEndpoint(): ec2.SecurityGroup {
+    const group = new ec2.SecurityGroup(this, "SecretsEndpointGroup", {
+      vpc: this.vpc,
+      description: "Endpoint for Secrets Manager: admits who sets roles up and rotates passwords",
+      allowAllOutbound: false,
+    });
+    const endpoint = new ec2.InterfaceVpcEndpoint(this, "SecretsEndpoint", {
+      vpc: this.vpc,
+      service: ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
+      subnets: this.subnets,
+      securityGroups: [group],
+      privateDnsEnabled: true,
+      open: false,
+    });
+    endpoint.addToPolicy(
+      new iam.PolicyStatement({
+        principals: [new iam.AnyPrincipal()],
+        actions: [
+          "secretsmanager:DescribeSecret",
+          "secretsmanager:GetSecretValue",
+          "secretsmanager:PutSecretValue",
+          "secretsmanager:UpdateSecretVersionStage",
+          "secretsmanager:GetRandomPassword",
+        ],
+        resources: ["*"],
+        conditions: { StringEquals: { "aws:PrincipalAccount": Stack.of(this).account } },
+      }),
+    );
+    return group;
+  }
+
+  /** Refused connections are what tells of an attempt, and of a forgotten rule. */
+  #logFlows(vpc: ec2.Vpc): void {
+    const key = new kms.Key(this, "LogKey", {
+      description: "pgkeep: logs of the network",
+      enableKeyRotation: true,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    allowLogs(key);
+    const group = new logs.LogGroup(this, "FlowLog", {
+      encryptionKey: key,
+      retention: logs.RetentionDays.THREE_MONTHS,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    vpc.addFlowLog("Flows", {
+      destination: ec2.FlowLogDestination.toCloudWatchLogs(group),
+      trafficType: ec2.FlowLogTrafficType.REJECT,
+    });
+  }
+}

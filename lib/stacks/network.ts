@@ -1,0 +1,25 @@
+import { Fn, Stack, type StackProps } from "aws-cdk-lib";
+import type { Construct } from "constructs";
+import type { Config } from "../config/schema.ts";
+import { IsolatedNetwork, type Network } from "../constructs/network.ts";
+
+export interface NetworkStackProps extends StackProps {
+  config: Config;
+}
+
+/** The network that all databases of one file share. */
+export class NetworkStack extends Stack {
+  readonly network: Network;
+  readonly #zones: number;
+
+  constructor(scope: Construct, id: string, props: NetworkStackProps) {
+    super(scope, id, props);
+    this.#zones = props.config.network.availabilityZones;
+    this.network = new IsolatedNetwork(this, "Network", { config: props.config.network });
+  }
+
+  /** By number, whatever the region calls them: their names would take a look-up, and that takes credentials. */
+  override get availabilityZones(): string[] {
+    return Array.from({ length: this.#zones }, (_, index) => Fn.select(index, Fn.getAzs()));
+  }
+}
