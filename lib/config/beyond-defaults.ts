@@ -1,35 +1,22 @@
-import { PgkeepError } from "../errors.ts";
-import { type DatabaseConfig, databaseConfigSchema, databaseKeySchema } from "./schema.ts";
+import { isSection, type Section } from "./deployed.ts";
+import { type DatabaseConfig, databaseConfigSchema } from "./schema.ts";
 
-type Value = { [key: string]: unknown };
+/** What stands where nothing is configured: a bundled function gets it beside its code. */
+export function configDefaults(): Omit<DatabaseConfig, "key"> {
+  return databaseConfigSchema.parse({});
+}
 
 /**
  * The configuration of one database as short JSON: its key and what differs from the defaults. Deterministic,
- * and small enough for a Lambda's environment (4 KB in all).
+ * and small enough for a Lambda's environment (4 KB in all). `deployedConfig` reads it.
  */
 export function beyondDefaults(config: DatabaseConfig): string {
   const { key, ...sections } = config;
-  return JSON.stringify({ key, ...difference(sections, databaseConfigSchema.parse({})) });
+  return JSON.stringify({ key, ...difference(sections, configDefaults()) });
 }
 
-/**
- * The configuration that `beyondDefaults` was given, with every default filled in.
- * @throws PgkeepError `configuration`
- */
-export function withDefaults(text: string): DatabaseConfig {
-  try {
-    const { key, ...sections } = JSON.parse(text) as Value;
-    return { key: databaseKeySchema.parse(key), ...databaseConfigSchema.parse(sections) };
-  } catch (cause) {
-    throw new PgkeepError("configuration", "the configuration that was deployed is not one of this pgkeep", {
-      remedy: "deploy again, so that functions and their settings come from the same version",
-      cause,
-    });
-  }
-}
-
-function difference(value: Value, defaults: Value): Value {
-  const different: Value = {};
+function difference(value: Section, defaults: Section): Section {
+  const different: Section = {};
   for (const name of Object.keys(value).sort()) {
     const [ours, theirs] = [value[name], defaults[name]];
     if (isSection(ours) && isSection(theirs)) {
@@ -40,8 +27,4 @@ function difference(value: Value, defaults: Value): Value {
     }
   }
   return different;
-}
-
-function isSection(value: unknown): value is Value {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { DatabaseConfig } from "../config/schema.ts";
 import { storeManifest, takeManifest } from "../drill/manifest.ts";
 import { errorMessage, PgkeepError, UsageError } from "../errors.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Proof } from "../drill/proof.ts";
 import { prove } from "../drill/prove.ts";
 import { PgkeepError, UsageError } from "../errors.ts";
@@ -59,6 +59,7 @@ export const drillRestore = defineJob({
       where: "database",
       needs: ["restored", "primary"],
       timeoutSeconds: 3_600,
+      role: "drill",
       run: (context: StepContext<Restore, "restored" | "primary">) => proveRestored(context),
     }),
     step("clean-up", {

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { errorMessage, PgkeepError } from "../errors.ts";
 import type { RoutingDocument } from "../ports/routing.ts";
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { beyondDefaults, withDefaults } from "../../lib/config/beyond-defaults.ts";
+import { beyondDefaults, configDefaults } from "../../lib/config/beyond-defaults.ts";
+import { deployedConfig } from "../../lib/config/deployed.ts";
 import { defaultConfig, parseConfig } from "../../lib/config/load.ts";
 
 describe("the configuration of a function", () => {
@@ -18,16 +19,13 @@ describe("the configuration of a function", () => {
     "databases: {shop: {replicas: {count: 0}, schedules: {vacuum: off, timeZone: Europe/Berlin}}}",
   ])("comes back whole: %s", (text) => {
     for (const config of parseConfig(text, "pgkeep.yaml").databases) {
-      expect(withDefaults(beyondDefaults(config))).toEqual(config);
+      expect(deployedConfig(beyondDefaults(config), configDefaults())).toEqual(config);
     }
   });
 
-  it.each(["", "{}", '{"key":"shop","replicas":{"count":"two"}}', '{"key":"shop","unknown":1}'])(
-    "is refused when it is not one: %s",
-    (text) => {
-      expect(() => withDefaults(text)).toThrow("is not one of this pgkeep");
-    },
-  );
+  it.each(["", "{}", "[]", "null", '{"key":1}'])("is refused when it is not one: %s", (text) => {
+    expect(() => deployedConfig(text, configDefaults())).toThrow("cannot be read");
+  });
 
   it("is short", () => {
     for (const config of defaultConfig().databases) expect(beyondDefaults(config).length).toBeLessThan(100);

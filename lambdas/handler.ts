@@ -1,0 +1,173 @@
+import { Logger } from "@aws-lambda-powertools/logger";
+import type { Context } from "aws-lambda";
+import { environmentNames, type PlatformResources } from "../lib/aws/resources.ts";
+import { deployedConfig } from "../lib/config/deployed.ts";
+import type { DatabaseConfig } from "../lib/config/schema.ts";
+import { type ErrorCode, PgkeepError } from "../lib/errors.ts";
+import type { FinishEvent, RunTrigger, StepAnswer, StepEvent } from "../lib/jobs/invocation.ts";
+import type { Job, JobResult } from "../lib/jobs/job.ts";
+import { finishRun, runOneStep, type StepOptions } from "../lib/jobs/run-one-step.ts";
+import { runJob } from "../lib/jobs/runner.ts";
+import type { Json } from "../lib/json.ts";
+import type { Ports } from "../lib/ports/index.ts";
+
+/** What a function works with: read from its environment once, when it starts. */
+export interface FunctionEnvironment {
+  config: DatabaseConfig;
+  resources: PlatformResources;
+}
+
+/** What `configDefaults()` gave when the function was bundled. */
+export type ConfigDefaults = Omit<DatabaseConfig, "key">;
+
+/** Makes the ports of a step's place; each place bundles only what it can use. */
+export type OpenPorts = (environment: FunctionEnvironment) => Ports;
+
+export type FunctionEvent = RunTrigger | StepEvent | FinishEvent | null | undefined;
+
+/** The most that Step Functions passes from one state to the next, and an asynchronous invocation keeps, in bytes. */
+export const maximumAnswerBytes = 262_144;
+
+/** Room for what the state machine itself adds to an answer. */
+const stateMachineBytes = 8_192;
+
+/** What a function needs at its end to give up, record the run and answer, in milliseconds. */
+const windingDownMilliseconds = 15_000;
+
+/**
+ * The Lambda function of one step. A job with a single step runs whole: locked, recorded, measured, and it throws
+ * when the run failed. A step of several is executed once for each call of its state machine; the function of the
+ * job's recorder also takes the call that ends the run.
+ */
+export function stepHandler(
+  job: Job,
+  stepName: string,
+  openPorts: OpenPorts,
+  defaults: ConfigDefaults,
+): (event: FunctionEvent, context: Context) => Promise<JobResult | StepAnswer> {
+  const logger = new Logger({
+    serviceName: `pgkeep-${job.name}`,
+    persistentLogAttributes: { job: job.name, step: stepName },
+  });
+  const environment = functionEnvironment(defaults);
+  const ports = openPorts(environment);
+  return async (event, context) => {
+    logger.addContext(context);
+    const ending = new AbortController();
+    const left = context.getRemainingTimeInMillis();
+    const timer = setTimeout(
+      () => ending.abort(new PgkeepError("deadline", `${job.name}/${stepName}: the function's time is over`)),
+      left - Math.min(windingDownMilliseconds, left / 4),
+    );
+    const options: StepOptions = {
+      ports,
+      config: environment.config,
+      signal: ending.signal,
+      onProgress: (message) => logger.info(message),
+    };
+    try {
+      return await answer(job, stepName, event ?? {}, options, logger);
+    } catch (error) {
+      logger.error(`${job.name}/${stepName} failed`, error as Error);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+}
+
+async function answer(
+  job: Job,
+  stepName: string,
+  event: RunTrigger | StepEvent | FinishEvent,
+  options: StepOptions,
+  logger: Logger,
+): Promise<JobResult | StepAnswer> {
+  if ("finish" in event) return logged(logger, await finishRun(job, event, options));
+  if ("run" in event) {
+    const { answer: given, warnings } = await runOneStep(job, stepName, event, options);
+    for (const warning of warnings) logger.warn(warning);
+    logger.info(`${job.name}/${stepName}: ${given.kind}`, { runId: event.run.id, ...summary(given) });
+    return passable(job, stepName, given);
+  }
+  if (job.steps.length > 1) {
+    throw new PgkeepError("usage", `${job.name} has several steps; its state machine runs them`, {
+      remedy: `start the state machine of ${job.name}`,
+    });
+  }
+  const result = logged(
+    logger,
+    await runJob(job, { ...options, arguments: event.arguments, dryRun: event.dryRun === true }),
+  );
+  if (result.outcome === "failed") throw new JobFailed(result);
+  return result;
+}
+
+/** What a scheduler, an alarm and a person see of a run that failed. The report is in `pgkeep.job_run`. */
+export class JobFailed extends PgkeepError {
+  constructor(result: JobResult) {
+    const { remedy, code } = result.error ?? {};
+    super(
+      (code ?? "internal") as ErrorCode,
+      `${result.job} (run ${result.runId}) failed: ${result.reason ?? "no reason was given"}`,
+      remedy === undefined ? {} : { remedy },
+    );
+    this.name = "JobFailed";
+  }
+}
+
+function logged(logger: Logger, result: JobResult): JobResult {
+  const { report, warnings, ...rest } = result;
+  for (const warning of warnings) logger.warn(warning);
+  const text = `${result.job} ${result.outcome}${result.reason === undefined ? "" : `: ${result.reason}`}`;
+  if (result.outcome === "failed") logger.error(text, { result: rest });
+  else logger.info(text, { result: rest });
+  return bytesOf(result) <= maximumAnswerBytes ? result : { ...result, report: omitted(report) };
+}
+
+function summary(given: StepAnswer): Record<string, Json> {
+  if (given.kind === "again") return { afterSeconds: given.afterSeconds };
+  return given.kind === "failed" ? { reason: given.reason } : {};
+}
+
+/**
+ * An answer that the state machine can carry. A report that is too large is left out; an output that the next step
+ * would need cannot be.
+ * @throws PgkeepError `internal`
+ */
+function passable(job: Job, stepName: string, given: StepAnswer): StepAnswer {
+  const limit = maximumAnswerBytes - stateMachineBytes;
+  if (bytesOf(given) <= limit) return given;
+  const isLast = job.steps.filter(({ always }) => !always).at(-1)?.name === stepName;
+  if (given.kind === "failed" || (given.kind === "done" && isLast)) {
+    return { ...given, output: omitted(given.output) };
+  }
+  throw new PgkeepError(
+    "internal",
+    `${job.name}/${stepName} answered with ${bytesOf(given)} bytes, and a state machine carries ${limit}`,
+  );
+}
+
+function omitted(report: Json): Json {
+  return { omitted: "the report is too large to pass on", bytes: bytesOf(report) };
+}
+
+function bytesOf(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value));
+}
+
+function functionEnvironment(defaults: ConfigDefaults): FunctionEnvironment {
+  return {
+    config: deployedConfig(required(environmentNames.config), defaults),
+    resources: JSON.parse(required(environmentNames.resources)) as PlatformResources,
+  };
+}
+
+/** @throws PgkeepError `configuration` */
+function required(name: string): string {
+  const value = process.env[name];
+  if (value !== undefined && value !== "") return value;
+  throw new PgkeepError("configuration", `the environment variable ${name} is missing`, {
+    remedy: "deploy the function with pgkeep's stacks, which set it",
+  });
+}
