@@ -56,6 +56,8 @@ const allowed: Record<string, string[]> = {
   jobs: [...foundations, "postgres", "checks", ...core],
   sandbox: [...foundations, "postgres", ...core, "environment.ts"],
   url: [...foundations, "postgres", "routing", "environment.ts"],
+  constructs: [...foundations, "config", "jobs", "aws"],
+  stacks: [...foundations, "config", "jobs", "aws", "constructs"],
   cli: [
     ...foundations,
     "postgres",

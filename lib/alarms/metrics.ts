@@ -23,6 +23,12 @@ export const metrics = {
   JobSucceeded: { unit: "Count", kind: "delta", dimensions: ["Job"], help: "Runs that did what they should" },
   JobFailed: { unit: "Count", kind: "delta", dimensions: ["Job"], help: "Runs that could not" },
   JobDuration: { unit: "Seconds", kind: "gauge", dimensions: ["Job"], help: "How long a run took" },
+  JobSuccessAge: {
+    unit: "Seconds",
+    kind: "gauge",
+    dimensions: ["Job"],
+    help: "Time since the job last succeeded; since the installation when it never has",
+  },
   Up: { unit: "Count", kind: "gauge", dimensions: [], help: "1 when the primary answered, else 0" },
   ConnectionsUsed: { unit: "Count", kind: "gauge", dimensions: [], help: "Client connections" },
   ConnectionsUsedPercent: {

@@ -7,6 +7,7 @@ import type { Json } from "../json.ts";
 import type { Session } from "../ports/databases.ts";
 import { countText } from "../words.ts";
 import { defineJob, done, failed, type StepContext, step } from "./job.ts";
+import { readSuccessAges } from "./success-age.ts";
 
 /** What a run reports. Metrics go their own way and are left out. */
 export type CheckHealthReport = Omit<HealthReport, "metrics"> & { heartbeat: HeartbeatWritten };
@@ -72,6 +73,9 @@ async function assess(
     previous: await readPreviousSample(session),
   });
   measureAll(context, metrics);
+  for (const { job, ageSeconds } of await readSuccessAges(session, context.config)) {
+    context.measure("JobSuccessAge", Math.max(0, ageSeconds), { Job: job });
+  }
   // After the checks: one of them tells how old the heartbeat before this one is.
   const heartbeat: HeartbeatWritten = context.dryRun
     ? { written: false, because: "this is a dry run" }

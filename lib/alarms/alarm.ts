@@ -1,0 +1,146 @@
+import type { DatabaseConfig } from "../config/schema.ts";
+import type { AwsMetricName, AwsUnit, Topology } from "./aws-metrics.ts";
+import type { MetricName, MetricUnit } from "./metrics.ts";
+
+/** `page` wakes somebody; `ticket` is for office hours. */
+export type AlarmSeverity = "page" | "ticket";
+
+/** The four questions of the dashboard, top to bottom. */
+export const questions = ["up", "full", "slow", "protected"] as const;
+export type Question = (typeof questions)[number];
+
+/** A metric that AWS sends, or one of `lib/alarms/metrics.ts` with its dimensions beyond `Database`. */
+export type MetricReference =
+  | { from: "aws"; metric: AwsMetricName }
+  | { from: "pgkeep"; metric: MetricName; dimensions: Readonly<Record<string, string>> };
+
+/**
+ * One metric, or the share in percent of `part` in the sum of `whole`. Below `atLeast` of the whole a share
+ * means nothing and counts as 0.
+ */
+export type AlarmSource =
+  | { kind: "metric"; metric: MetricReference }
+  | { kind: "share"; part: MetricReference; whole: readonly MetricReference[]; atLeast: number };
+
+export type Statistic = "Average" | "Minimum" | "Maximum" | "Sum" | "p90";
+export type Comparison = ">" | ">=" | "<" | "<=";
+export type MissingData = "breaching" | "notBreaching" | "ignore" | "missing";
+
+/** CloudWatch's window: `datapointsToAlarm` of `evaluationPeriods` periods. */
+export interface Timing {
+  periodSeconds: number;
+  evaluationPeriods: number;
+  datapointsToAlarm: number;
+}
+
+/** What a deployed machine has; unknown for serverless. */
+export interface Machine {
+  memoryBytes: number;
+  vcpus: number;
+}
+
+export interface JobPeriod {
+  name: string;
+  /** Longest time between two runs, in seconds. */
+  periodSeconds: number;
+}
+
+/** What thresholds and conditions are made from. */
+export interface AlarmContext {
+  config: DatabaseConfig;
+  machine: Machine | undefined;
+  /** max_connections in effect, where it is known. */
+  maxConnections: number | undefined;
+  /** Names of the replicas, as routing and metrics use them. */
+  replicas: readonly string[];
+  /** Whether an RDS Proxy stands before the database. */
+  proxy: boolean;
+  /** The jobs that have a schedule. */
+  jobs: readonly JobPeriod[];
+  /** Quota of manual snapshots in the region; undefined when another database of the account watches it. */
+  manualSnapshotQuota: number | undefined;
+}
+
+/** What one alarm of several is about: a replica's or a job's name. */
+export type Subject = { kind: "replica"; name: string } | ({ kind: "job" } & JobPeriod);
+
+/** One entry of the catalogue. It becomes one alarm, or one for each subject. */
+export interface AlarmDefinition {
+  /** Kebab-case, unique and stable: part of the alarm's name and heading of its runbook section. */
+  name: string;
+  severity: AlarmSeverity;
+  question: Question;
+  /** One line that says what happened, for a phone. */
+  title: string;
+  /** One alarm for each replica, or for each job that `applies` lets through. */
+  per?: Subject["kind"];
+  source: AlarmSource | ((subject: Subject) => AlarmSource);
+  statistic: Statistic;
+  unit: MetricUnit | AwsUnit;
+  timing: Timing | ((subject: Subject) => Timing);
+  comparison: Comparison;
+  /** In `unit`. */
+  threshold: (context: AlarmContext, subject: Subject | undefined) => number;
+  missingData: MissingData;
+  /** Default: every topology that has the metric. */
+  topologies: readonly Topology[];
+  /** In words, when it exists; empty for always. */
+  condition: string;
+  applies?: (context: AlarmContext, subject: Subject | undefined) => boolean;
+  why: string;
+  likelyCause: string;
+  /** Entries whose alarm explains this one: while one is in alarm, this one tells nobody. */
+  consequenceOf: readonly string[];
+}
+
+/** One alarm of one database: everything that CloudWatch or the sandbox's evaluator needs. Plain data. */
+export interface Alarm {
+  /** The entry's name, with the subject's where it has one: `replica-lag-replica-1`. */
+  name: string;
+  /** The entry's name: its heading in the runbook. */
+  entry: string;
+  severity: AlarmSeverity;
+  question: Question;
+  title: string;
+  subject?: Subject;
+  source: AlarmSource;
+  statistic: Statistic;
+  unit: AlarmDefinition["unit"];
+  timing: Timing;
+  comparison: Comparison;
+  threshold: number;
+  missingData: MissingData;
+  why: string;
+  likelyCause: string;
+  /** Names of the alarms that silence this one. */
+  consequenceOf: readonly string[];
+}
+
+export const everyTopology: readonly Topology[] = ["instance", "multi-az-cluster", "aurora"];
+
+export function fromAws(metric: AwsMetricName): MetricReference {
+  return { from: "aws", metric };
+}
+
+export function fromPgkeep(
+  metric: MetricName,
+  dimensions: Readonly<Record<string, string>> = {},
+): MetricReference {
+  return { from: "pgkeep", metric, dimensions };
+}
+
+export function only(metric: MetricReference): AlarmSource {
+  return { kind: "metric", metric };
+}
+
+/** `count` of `count` periods of a minute, or of the given length. */
+export function lasting(count: number, periodSeconds = 60): Timing {
+  return { periodSeconds, evaluationPeriods: count, datapointsToAlarm: count };
+}
+
+const gibibyte = 2 ** 30;
+
+/** RDS allocates storage in GiB and calls them gigabytes. */
+export function storageBytes(gigabytes: number): number {
+  return gigabytes * gibibyte;
+}

@@ -1,0 +1,120 @@
+import type { Alarm, AlarmContext, AlarmDefinition, Subject } from "./alarm.ts";
+import { availabilityAlarms } from "./availability.ts";
+import { capacityAlarms } from "./capacity.ts";
+import { jobAlarms } from "./jobs.ts";
+import { latencyAlarms } from "./latency.ts";
+import { proxyAlarms } from "./proxy.ts";
+import { replicationAlarms } from "./replication.ts";
+
+/** Every alarm. Each becomes an alarm on AWS, one in the sandbox, and a section of docs/runbook.md. */
+export const catalogue: readonly AlarmDefinition[] = [
+  ...availabilityAlarms,
+  ...proxyAlarms,
+  ...replicationAlarms,
+  ...capacityAlarms,
+  ...latencyAlarms,
+  ...jobAlarms,
+];
+
+/** What somebody might expect an alarm for, and why there is none. */
+export const notCovered: readonly { what: string; because: string }[] = [
+  {
+    what: "expiry of the server's certificate",
+    because:
+      "AWS publishes no metric for it; RDS sends an event and rotates by itself with rds-ca-rsa2048-g1",
+  },
+  {
+    what: "failed logins",
+    because: "AWS counts them for Aurora MySQL only; they are in PostgreSQL's log",
+  },
+  {
+    what: "invalid indexes",
+    because: "a review finds them; no metric is emitted",
+  },
+  {
+    what: "active sessions against vCPUs of a cluster",
+    because: "Performance Insights publishes DBLoad for single instances, and which of them writes changes",
+  },
+  {
+    what: "clients of the proxy against a limit",
+    because: "RDS Proxy has no limit of its own to set; proxy-connections-used watches what runs out first",
+  },
+];
+
+/** The alarms of one database, with every threshold worked out. */
+export function alarmsFor(context: AlarmContext): Alarm[] {
+  const { topology } = context.config.database;
+  const present = catalogue.filter((entry) => entry.topologies.includes(topology));
+  const alarms = present.flatMap((entry) =>
+    subjectsOf(entry, context)
+      .filter((subject) => entry.applies?.(context, subject) ?? true)
+      .map((subject) => ({ entry, alarm: alarmOf(entry, context, subject) })),
+  );
+  return alarms.map(({ entry, alarm }) => ({
+    ...alarm,
+    consequenceOf: entry.consequenceOf.flatMap((cause) => causes(cause, alarm, alarms)),
+  }));
+}
+
+function subjectsOf(entry: AlarmDefinition, context: AlarmContext): (Subject | undefined)[] {
+  if (entry.per === "replica") return context.replicas.map((name) => ({ kind: "replica", name }));
+  if (entry.per === "job") return context.jobs.map((job) => ({ kind: "job", ...job }));
+  return [undefined];
+}
+
+function alarmOf(entry: AlarmDefinition, context: AlarmContext, subject: Subject | undefined): Alarm {
+  const given = <T>(value: T | ((subject: Subject) => T)): T => {
+    if (typeof value !== "function") return value;
+    if (subject === undefined) throw new TypeError(`the alarm ${entry.name} needs a subject`);
+    return (value as (subject: Subject) => T)(subject);
+  };
+  return {
+    name: nameOf(entry, subject),
+    entry: entry.name,
+    severity: entry.severity,
+    question: entry.question,
+    title: subject === undefined ? entry.title : `${entry.title} (${subject.name})`,
+    ...(subject === undefined ? {} : { subject }),
+    source: withSubject(given(entry.source), subject),
+    statistic: entry.statistic,
+    unit: entry.unit,
+    timing: given(entry.timing),
+    comparison: entry.comparison,
+    threshold: entry.threshold(context, subject),
+    missingData: entry.missingData,
+    why: entry.why,
+    likelyCause: entry.likelyCause,
+    consequenceOf: [],
+  };
+}
+
+/** An entry about one job alone needs no job in its name. */
+function nameOf(entry: AlarmDefinition, subject: Subject | undefined): string {
+  if (subject === undefined) return entry.name;
+  return entry.per === "replica" || entry.name.startsWith("job-")
+    ? `${entry.name}-${subject.name}`
+    : entry.name;
+}
+
+/** pgkeep's own metrics of a replica carry its name. */
+function withSubject(source: Alarm["source"], subject: Subject | undefined): Alarm["source"] {
+  if (subject?.kind !== "replica" || source.kind !== "metric" || source.metric.from !== "pgkeep") {
+    return source;
+  }
+  return { kind: "metric", metric: { ...source.metric, dimensions: { Replica: subject.name } } };
+}
+
+/** The alarms of an entry that explain this one: those about the same thing, where both are about one. */
+function causes(entry: string, alarm: Alarm, all: readonly { alarm: Alarm }[]): string[] {
+  return all
+    .map((one) => one.alarm)
+    .filter((one) => one.entry === entry)
+    .filter(
+      (one) =>
+        one.subject === undefined ||
+        alarm.subject === undefined ||
+        one.subject.kind !== alarm.subject.kind ||
+        one.subject.name === alarm.subject.name,
+    )
+    .map((one) => one.name);
+}

@@ -1,0 +1,92 @@
+import { type AlarmContext, type AlarmDefinition, everyTopology, fromAws, lasting, only } from "./alarm.ts";
+
+const whenPooling = {
+  topologies: everyTopology,
+  condition: "pooling.enabled",
+  applies: ({ proxy }: AlarmContext) => proxy,
+} as const;
+
+/** Does the pooling proxy get its clients to the database? */
+export const proxyAlarms: readonly AlarmDefinition[] = [
+  {
+    name: "proxy-unavailable",
+    severity: "page",
+    question: "up",
+    title: "The proxy cannot reach the primary",
+    source: only(fromAws("AvailabilityPercentage")),
+    statistic: "Average",
+    unit: "Percent",
+    timing: lasting(5),
+    comparison: "<",
+    threshold: () => 50,
+    missingData: "missing",
+    ...whenPooling,
+    why: "Applications connect through the proxy: to them the database is down.",
+    likelyCause: "Security groups, a changed secret, or a primary that is down or failing over.",
+    consequenceOf: ["database-down"],
+  },
+  {
+    name: "proxy-connections-used",
+    severity: "page",
+    question: "full",
+    title: "The proxy has used almost all of its database connections",
+    source: {
+      kind: "share",
+      part: fromAws("ProxyDatabaseConnections"),
+      whole: [fromAws("MaxDatabaseConnectionsAllowed")],
+      atLeast: 1,
+    },
+    // Each node of the proxy sends both, so that the share of the averages is the share of the whole.
+    statistic: "Average",
+    unit: "Percent",
+    timing: lasting(5),
+    comparison: ">=",
+    threshold: () => 90,
+    missingData: "missing",
+    ...whenPooling,
+    why: "Clients wait for a connection, and fail after pooling.borrowTimeoutSeconds.",
+    likelyCause: "Long transactions, pinned sessions, or a pool too small.",
+    consequenceOf: ["database-down", "connections-used", "blocked-sessions"],
+  },
+  {
+    name: "proxy-borrow-latency",
+    severity: "ticket",
+    question: "slow",
+    title: "Clients of the proxy wait for a connection",
+    source: only(fromAws("DatabaseConnectionsBorrowLatency")),
+    statistic: "p90",
+    unit: "Microseconds",
+    timing: lasting(5),
+    comparison: ">",
+    // A hundredth of the time after which the client gets an error.
+    threshold: ({ config }) => config.pooling.borrowTimeoutSeconds * 10_000,
+    missingData: "notBreaching",
+    ...whenPooling,
+    why: "The wait comes on top of each transaction, before the database sees anything.",
+    likelyCause: "The pool is used up, or new connections are slow to open.",
+    consequenceOf: ["proxy-connections-used", "connections-used", "cpu-high"],
+  },
+  {
+    name: "proxy-pinned",
+    severity: "ticket",
+    question: "slow",
+    title: "The proxy's sessions are pinned",
+    source: {
+      kind: "share",
+      part: fromAws("DatabaseConnectionsCurrentlySessionPinned"),
+      whole: [fromAws("ProxyDatabaseConnections")],
+      atLeast: 5,
+    },
+    statistic: "Average",
+    unit: "Percent",
+    timing: lasting(15),
+    comparison: ">=",
+    threshold: () => 50,
+    missingData: "notBreaching",
+    ...whenPooling,
+    why: "A pinned session keeps its database connection: the pool no longer shares.",
+    likelyCause:
+      "SET, named prepared statements, temporary tables, advisory locks, or statements over 16 KB.",
+    consequenceOf: [],
+  },
+];

@@ -1,0 +1,53 @@
+import type { DatabaseConfig } from "../config/schema.ts";
+import type { Session } from "../ports/databases.ts";
+import { hasSqlState } from "../postgres/errors.ts";
+import { SqlState } from "../postgres/sqlstate.ts";
+
+/** Every job by name, for what cannot import the list of jobs because it is in it. */
+export const jobNames = [
+  "check-health",
+  "route-replicas",
+  "back-up",
+  "vacuum",
+  "drill-restore",
+] as const satisfies readonly (keyof DatabaseConfig["schedules"])[];
+
+export interface SuccessAge {
+  job: string;
+  ageSeconds: number;
+}
+
+/**
+ * How long ago each scheduled job last succeeded, in seconds, by `pgkeep.job_run`; one that never has counts from
+ * the installation. Empty where the schema is not installed or may not be read, and on a standby.
+ */
+export async function readSuccessAges(session: Session, config: DatabaseConfig): Promise<SuccessAge[]> {
+  if (session.isStandby) return [];
+  const scheduled = jobNames.filter((name) => config.schedules[name] !== "off");
+  try {
+    return await session.query<SuccessAge>(
+      `select wanted.job,
+              extract(epoch from clock_timestamp() - coalesce(last.finished_at, installed.at))::float8 as "ageSeconds"
+         from unnest($1::text[]) as wanted(job)
+        cross join (select min(applied_at) as at from pgkeep.schema_version) as installed
+         left join lateral (select finished_at from pgkeep.job_run
+                             where job_run.job = wanted.job and outcome = 'succeeded'
+                             order by started_at desc limit 1) as last on true
+        where coalesce(last.finished_at, installed.at) is not null`,
+      [scheduled],
+    );
+  } catch (error) {
+    if (
+      hasSqlState(
+        error,
+        SqlState.undefinedTable,
+        SqlState.invalidSchemaName,
+        SqlState.insufficientPrivilege,
+        SqlState.queryCanceled,
+      )
+    ) {
+      return [];
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,61 @@
+import type { AlarmContext, MetricReference } from "../../lib/alarms/alarm.ts";
+import { awsMetric } from "../../lib/alarms/aws-metrics.ts";
+import { type MetricName, metrics } from "../../lib/alarms/metrics.ts";
+import type { Config, DatabaseConfig } from "../../lib/config/schema.ts";
+import { sharedConfigSchema } from "../../lib/config/schema.ts";
+import { alarmContextOf } from "../../lib/constructs/alarm-context.ts";
+import { configFor } from "../helpers/config.ts";
+
+const classes = { instance: "m7g.large", "multi-az-cluster": "m6gd.large", aurora: "r7g.large" } as const;
+export type Topology = keyof typeof classes;
+export const topologies = Object.keys(classes) as Topology[];
+
+export function configOf(
+  topology: Topology,
+  sections: Record<string, Record<string, unknown>> = {},
+): DatabaseConfig {
+  return configFor("shop", {
+    ...sections,
+    database: { topology, instanceClass: classes[topology], ...sections.database },
+  });
+}
+
+export function wholeConfig(...databases: DatabaseConfig[]): Config {
+  return { databases, ...sharedConfigSchema.parse({}) };
+}
+
+/** The context of a database with its replicas and a proxy, or with what is given. */
+export function contextOf(
+  config: DatabaseConfig,
+  given: { replicas?: readonly string[]; proxy?: boolean } = {},
+): AlarmContext {
+  return alarmContextOf(config, wholeConfig(config), {
+    replicas:
+      given.replicas ?? Array.from({ length: config.replicas.count }, (_, index) => `replica-${index + 1}`),
+    proxy: given.proxy ?? config.pooling.enabled,
+  });
+}
+
+export interface MetricFacts {
+  unit: string;
+  kind: "gauge" | "ratio" | "delta";
+  range: readonly [number, number];
+}
+
+/** What pgkeep's own gauges cannot exceed; the others have no bound. */
+const bounded: Partial<Record<MetricName, readonly [number, number]>> = {
+  Up: [0, 1],
+  ReplicaServing: [0, 1],
+  // Against their own trigger, which a table can pass many times over.
+  WraparoundTriggerPercent: [0, Number.POSITIVE_INFINITY],
+};
+
+export function factsOf(reference: MetricReference): MetricFacts {
+  if (reference.from === "aws") {
+    const { unit, kind, range } = awsMetric(reference.metric);
+    return { unit, kind, range };
+  }
+  const { unit, kind } = metrics[reference.metric];
+  const most = unit === "Percent" ? 100 : Number.POSITIVE_INFINITY;
+  return { unit, kind, range: bounded[reference.metric] ?? [0, most] };
+}
