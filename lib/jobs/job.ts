@@ -67,6 +67,8 @@ export interface Step<
   timeoutSeconds: number;
   /** Runs even when an earlier step failed, for clean-up. */
   always: boolean;
+  /** Identity that this step's sessions log in with, where it is not the job's. */
+  role?: DatabaseRole;
   run(context: StepContext<Input, Needs>): Promise<StepResult<Output>>;
 }
 
@@ -87,7 +89,7 @@ export interface Job {
    * `when-possible`: the job must work while the primary is down; its writes are compare-and-swap.
    */
   lock: "required" | "when-possible";
-  /** Identity under which the run is locked and recorded; its database steps log in with it too. */
+  /** Identity under which the run is locked and recorded; its database steps log in with it unless they have their own. */
   role: DatabaseRole;
   /** True when `--dry-run` says what would be done. */
   supportsDryRun: boolean;
@@ -105,6 +107,7 @@ export function step<Input extends Json, Output extends Json, Needs extends Port
     needs: readonly Needs[];
     timeoutSeconds: number;
     always?: boolean;
+    role?: DatabaseRole;
     run(context: StepContext<Input, Needs>): Promise<StepResult<Output>>;
   },
 ): Step<Input, Output, Needs> {

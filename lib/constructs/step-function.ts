@@ -1,0 +1,238 @@
+import { ArnFormat, Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
+import * as iam from "aws-cdk-lib/aws-iam";
+import * as lambda from "aws-cdk-lib/aws-lambda";
+import * as logs from "aws-cdk-lib/aws-logs";
+import { Construct } from "constructs";
+import type { GrantStatement, Grants } from "../aws/grants.ts";
+import { jobResourceName } from "../aws/job-names.ts";
+import { environmentNames, type PlatformResources } from "../aws/resources.ts";
+import { beyondDefaults } from "../config/beyond-defaults.ts";
+import type { AnyStep, Job } from "../jobs/job.ts";
+import type { DatabasePlatform } from "./platform.ts";
+
+/** The longest that a Lambda runs (AWS Lambda quotas). A step that may take longer stops there and says what is left. */
+const longestSeconds = 900;
+
+/** Time limit of the function of a step. */
+export function functionTimeoutSeconds(step: AnyStep): number {
+  return Math.min(step.timeoutSeconds, longestSeconds);
+}
+
+/** The bundled code of one step; its handler is `index.handler`. */
+export type CodeFor = (job: Job, step: AnyStep) => lambda.Code;
+
+export interface StepFunctionProps {
+  platform: DatabasePlatform;
+  job: Job;
+  step: AnyStep;
+  codeFor: CodeFor;
+  grants: Grants;
+}
+
+/**
+ * The Lambda of one step: inside the VPC without a way out for `database` steps, outside it for `control-plane`
+ * steps; with a role that allows what the step's ports need and nothing else, and a log group of its own.
+ */
+export class StepFunction extends Construct {
+  readonly function: lambda.Function;
+  /** Everything that the role allows and denies. */
+  readonly statements: readonly GrantStatement[];
+
+  constructor(scope: Construct, id: string, { platform, job, step, codeFor, grants }: StepFunctionProps) {
+    super(scope, id);
+    const { resources } = platform;
+    const functionName = functionNameOf(resources.key, job, step);
+    const logGroup = new logs.LogGroup(this, "Logs", {
+      logGroupName: `/aws/lambda/${functionName}`,
+      retention: logs.RetentionDays.THREE_MONTHS,
+      encryptionKey: platform.encryptionKey,
+      // Runs and reports are recorded in the database; a name that is left behind would stop the next deployment.
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    this.statements = [
+      ...portStatements(resources, job, step, grants),
+      ...serviceStatements(this, platform, step, functionName, logGroup),
+    ];
+    const role = new iam.Role(this, "Role", {
+      roleName: functionName,
+      description: `${job.name}/${step.name} of ${resources.key}`,
+      assumedBy: new iam.ServicePrincipal("lambda.amazonaws.com"),
+      inlinePolicies: { step: policyDocument(this.statements) },
+    });
+    this.function = new lambda.Function(this, "Function", {
+      functionName,
+      description: `${job.summary} (${step.name})`,
+      runtime: lambda.Runtime.NODEJS_24_X,
+      architecture: lambda.Architecture.ARM_64,
+      handler: "index.handler",
+      code: codeFor(job, step),
+      // A share of a CPU comes with the memory: this much starts in good time, and hashing tables happens in the server.
+      memorySize: step.where === "database" ? 512 : 256,
+      timeout: Duration.seconds(functionTimeoutSeconds(step)),
+      // Its policy is complete; nothing adds to it from outside.
+      role: role.withoutPolicyUpdates(),
+      logGroup,
+      loggingFormat: lambda.LoggingFormat.JSON,
+      tracing: lambda.Tracing.ACTIVE,
+      environment: environmentOf(this, platform, job, step),
+      ...(job.lock === "required" ? { reservedConcurrentExecutions: 1 } : {}),
+      ...(step.where === "database"
+        ? {
+            vpc: platform.vpc,
+            vpcSubnets: platform.subnets,
+            securityGroups: [platform.clientSecurityGroup],
+          }
+        : {}),
+    });
+    this.function.node.addDependency(role);
+  }
+}
+
+/** A job with one step has one function, named like the job. */
+function functionNameOf(key: string, job: Job, step: AnyStep): string {
+  return jobResourceName(key, job.name, job.steps.length === 1 ? undefined : step.name);
+}
+
+function environmentOf(scope: Construct, platform: DatabasePlatform, job: Job, step: AnyStep) {
+  return {
+    [environmentNames.resources]: Stack.of(scope).toJsonString(platform.resources),
+    [environmentNames.config]: beyondDefaults(platform.config),
+    [environmentNames.job]: job.name,
+    [environmentNames.step]: step.name,
+  };
+}
+
+/** What the step's ports need, each statement once although two ports or logins may ask for it. */
+function portStatements(
+  resources: PlatformResources,
+  job: Job,
+  step: AnyStep,
+  grants: Grants,
+): GrantStatement[] {
+  // The run is locked and recorded as the job's role, whatever the step itself logs in as.
+  const roles = step.where === "database" ? [...new Set([job.role, step.role ?? job.role])] : [job.role];
+  const statements = step.needs.flatMap((need) =>
+    roles.flatMap((role) => grants[need](resources, role).statements),
+  );
+  const known = new Set<string>();
+  return statements.filter((statement) => {
+    const text = JSON.stringify({ ...statement, sid: "" });
+    return !known.has(text) && known.add(text);
+  });
+}
+
+/** What Lambda itself needs to run the function: logs, traces, and network interfaces inside the VPC. */
+function serviceStatements(
+  scope: Construct,
+  platform: DatabasePlatform,
+  step: AnyStep,
+  functionName: string,
+  logGroup: logs.ILogGroup,
+): GrantStatement[] {
+  const statements: GrantStatement[] = [
+    {
+      sid: "WriteOwnLogs",
+      actions: ["logs:CreateLogStream", "logs:PutLogEvents"],
+      resources: [logGroup.logGroupArn],
+    },
+    {
+      sid: "SendTraces",
+      actions: ["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
+      resources: ["*"],
+      reason: "X-Ray has no resource to name in these calls",
+    },
+  ];
+  return step.where === "database"
+    ? [...statements, ...interfaceStatements(scope, platform, functionName)]
+    : statements;
+}
+
+const interfaceActions = {
+  list: ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"],
+  create: ["ec2:CreateNetworkInterface"],
+  change: ["ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"],
+  remove: ["ec2:DeleteNetworkInterface"],
+};
+
+/**
+ * Lambda makes the network interfaces with the function's role; the function's own code is denied the same
+ * (AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC").
+ */
+function interfaceStatements(
+  scope: Construct,
+  platform: DatabasePlatform,
+  functionName: string,
+): GrantStatement[] {
+  const stack = Stack.of(scope);
+  const ec2 = (resource: string, resourceName: string) =>
+    stack.formatArn({ service: "ec2", resource, resourceName });
+  const interfaces = ec2("network-interface", "*");
+  const { subnetIds } = platform.vpc.selectSubnets(platform.subnets);
+  return [
+    {
+      sid: "ListInterfaces",
+      actions: interfaceActions.list,
+      resources: ["*"],
+      reason: "EC2 has no resource to name when it lists",
+    },
+    {
+      sid: "CreateInterfaces",
+      actions: interfaceActions.create,
+      resources: [
+        interfaces,
+        ec2("security-group", platform.clientSecurityGroup.securityGroupId),
+        ...subnetIds.map((id) => ec2("subnet", id)),
+      ],
+      reason: "an interface has no id before it is made; subnet and security group are named",
+    },
+    {
+      sid: "ChangeInterfaces",
+      actions: interfaceActions.change,
+      resources: [interfaces],
+      reason: "Lambda chooses the interfaces, after the policy is made",
+    },
+    {
+      sid: "RemoveInterfaces",
+      actions: interfaceActions.remove,
+      resources: [ec2("*", "*")],
+      reason: "Lambda refuses the role unless this names all resources of the account",
+    },
+    {
+      sid: "DenyInterfacesToCode",
+      effect: "Deny",
+      actions: Object.values(interfaceActions).flat(),
+      resources: ["*"],
+      reason: "a denial: the function's code may touch no network interface",
+      conditions: {
+        ArnEquals: {
+          "lambda:SourceFunctionArn": stack.formatArn({
+            service: "lambda",
+            resource: "function",
+            resourceName: functionName,
+            arnFormat: ArnFormat.COLON_RESOURCE_NAME,
+          }),
+        },
+      },
+    },
+  ];
+}
+
+/** Statements as data as a policy. Two that share a sid get numbers, because a policy takes each once. */
+export function policyDocument(statements: readonly GrantStatement[]): iam.PolicyDocument {
+  const used = new Map<string, number>();
+  return new iam.PolicyDocument({
+    // As written: merging would separate a statement from its conditions' reason.
+    minimize: false,
+    statements: statements.map(({ sid, effect, actions, resources, conditions }) => {
+      const count = (used.get(sid) ?? 0) + 1;
+      used.set(sid, count);
+      return new iam.PolicyStatement({
+        sid: count === 1 ? sid : `${sid}${count}`,
+        effect: effect === "Deny" ? iam.Effect.DENY : iam.Effect.ALLOW,
+        actions,
+        resources,
+        ...(conditions === undefined ? {} : { conditions }),
+      });
+    }),
+  });
+}

@@ -1,0 +1,47 @@
+import { Duration, Stack, type StackProps } from "aws-cdk-lib";
+import { ScheduleGroup } from "aws-cdk-lib/aws-scheduler";
+import { Queue, QueueEncryption } from "aws-cdk-lib/aws-sqs";
+import type { Construct } from "constructs";
+import type { Grants } from "../aws/grants.ts";
+import { ScheduledJob } from "../constructs/job.ts";
+import type { DatabasePlatform } from "../constructs/platform.ts";
+import type { CodeFor } from "../constructs/step-function.ts";
+import type { Job } from "../jobs/job.ts";
+
+export interface MaintenanceStackProps extends StackProps {
+  platform: DatabasePlatform;
+  jobs: readonly Job[];
+  codeFor: CodeFor;
+  grants: Grants;
+}
+
+/** Every job of one database on its schedule. */
+export class MaintenanceStack extends Stack {
+  readonly jobs: readonly ScheduledJob[];
+  readonly deadLetterQueue: Queue;
+
+  constructor(scope: Construct, id: string, props: MaintenanceStackProps) {
+    const { platform, jobs, codeFor, grants, ...stackProps } = props;
+    super(scope, id, stackProps);
+    const name = `pgkeep-${platform.config.key}`;
+    this.deadLetterQueue = new Queue(this, "Undelivered", {
+      queueName: `${name}-undelivered`,
+      // Triggers hold no data of the database, so SQS's own key will do.
+      encryption: QueueEncryption.SQS_MANAGED,
+      enforceSSL: true,
+      retentionPeriod: Duration.days(14),
+    });
+    const scheduleGroup = new ScheduleGroup(this, "Schedules", { scheduleGroupName: name });
+    this.jobs = jobs.map(
+      (job) =>
+        new ScheduledJob(this, job.name, {
+          platform,
+          job,
+          codeFor,
+          grants,
+          deadLetterQueue: this.deadLetterQueue,
+          scheduleGroup,
+        }),
+    );
+  }
+}
