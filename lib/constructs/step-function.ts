@@ -1,4 +1,4 @@
-import { ArnFormat, Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
+import { Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
 import * as iam from "aws-cdk-lib/aws-iam";
 import * as lambda from "aws-cdk-lib/aws-lambda";
 import * as logs from "aws-cdk-lib/aws-logs";
@@ -8,6 +8,7 @@ import { jobResourceName } from "../aws/job-names.ts";
 import { environmentNames, type PlatformResources } from "../aws/resources.ts";
 import { beyondDefaults } from "../config/beyond-defaults.ts";
 import type { AnyStep, Job } from "../jobs/job.ts";
+import { interfaceStatements } from "./interface-grants.ts";
 import type { DatabasePlatform } from "./platform.ts";
 
 /** The longest that a Lambda runs (AWS Lambda quotas). A step that may take longer stops there and says what is left. */
@@ -143,78 +144,16 @@ function serviceStatements(
     },
   ];
   return step.where === "database"
-    ? [...statements, ...interfaceStatements(scope, platform, functionName)]
+    ? [
+        ...statements,
+        ...interfaceStatements(scope, {
+          functionName,
+          vpc: platform.vpc,
+          subnets: platform.subnets,
+          securityGroup: platform.clientSecurityGroup,
+        }),
+      ]
     : statements;
-}
-
-const interfaceActions = {
-  list: ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"],
-  create: ["ec2:CreateNetworkInterface"],
-  change: ["ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"],
-  remove: ["ec2:DeleteNetworkInterface"],
-};
-
-/**
- * Lambda makes the network interfaces with the function's role; the function's own code is denied the same
- * (AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC").
- */
-function interfaceStatements(
-  scope: Construct,
-  platform: DatabasePlatform,
-  functionName: string,
-): GrantStatement[] {
-  const stack = Stack.of(scope);
-  const ec2 = (resource: string, resourceName: string) =>
-    stack.formatArn({ service: "ec2", resource, resourceName });
-  const interfaces = ec2("network-interface", "*");
-  const { subnetIds } = platform.vpc.selectSubnets(platform.subnets);
-  return [
-    {
-      sid: "ListInterfaces",
-      actions: interfaceActions.list,
-      resources: ["*"],
-      reason: "EC2 has no resource to name when it lists",
-    },
-    {
-      sid: "CreateInterfaces",
-      actions: interfaceActions.create,
-      resources: [
-        interfaces,
-        ec2("security-group", platform.clientSecurityGroup.securityGroupId),
-        ...subnetIds.map((id) => ec2("subnet", id)),
-      ],
-      reason: "an interface has no id before it is made; subnet and security group are named",
-    },
-    {
-      sid: "ChangeInterfaces",
-      actions: interfaceActions.change,
-      resources: [interfaces],
-      reason: "Lambda chooses the interfaces, after the policy is made",
-    },
-    {
-      sid: "RemoveInterfaces",
-      actions: interfaceActions.remove,
-      resources: [ec2("*", "*")],
-      reason: "Lambda refuses the role unless this names all resources of the account",
-    },
-    {
-      sid: "DenyInterfacesToCode",
-      effect: "Deny",
-      actions: Object.values(interfaceActions).flat(),
-      resources: ["*"],
-      reason: "a denial: the function's code may touch no network interface",
-      conditions: {
-        ArnEquals: {
-          "lambda:SourceFunctionArn": stack.formatArn({
-            service: "lambda",
-            resource: "function",
-            resourceName: functionName,
-            arnFormat: ArnFormat.COLON_RESOURCE_NAME,
-          }),
-        },
-      },
-    },
-  ];
 }
 
 /** Statements as data as a policy. Two that share a sid get numbers, because a policy takes each once. */
