@@ -1,6 +1,8 @@
-import { cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { Code } from "aws-cdk-lib/aws-lambda";
 import { buildSync } from "esbuild";
 import { configDefaults } from "../config/beyond-defaults.ts";
 import type { AnyStep, Job } from "../jobs/job.ts";
@@ -109,4 +111,37 @@ function copyData(inputs: readonly string[], directory: string): void {
     if (!existsSync(from)) throw new Error(`${from} is missing: the installation of pgkeep is not complete`);
     cpSync(from, join(directory, data), { recursive: true });
   }
+}
+
+const bundled = new Map<string, string>();
+let bundles: string | undefined;
+
+/** The code of one step's function; bundled once, however many databases have it. */
+export function stepCode(job: Job, step: AnyStep): Code {
+  return codeOf(`${job.name}-${step.name}`, (directory) => bundleStep(job, step, directory));
+}
+
+/** The code of one of the functions that belong to no job. */
+export function functionCode(name: "bootstrap" | "rotate"): Code {
+  return codeOf(name, (directory) => bundleFunction(name, directory));
+}
+
+function codeOf(name: string, bundle: (directory: string) => Bundle): Code {
+  let directory = bundled.get(name);
+  if (directory === undefined) {
+    directory = join(temporaryDirectory(), name);
+    bundle(directory);
+    bundled.set(name, directory);
+  }
+  return Code.fromAsset(directory);
+}
+
+/** CDK copies assets while it synthesizes, so nothing has to stay when the process ends. */
+function temporaryDirectory(): string {
+  if (bundles === undefined) {
+    const made = mkdtempSync(join(tmpdir(), "pgkeep-bundles-"));
+    process.once("exit", () => rmSync(made, { recursive: true, force: true }));
+    bundles = made;
+  }
+  return bundles;
 }

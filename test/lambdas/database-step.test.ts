@@ -1,0 +1,227 @@
+import { chown, cp, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { PlatformResources } from "../../lib/aws/resources.ts";
+import { beyondDefaults } from "../../lib/config/beyond-defaults.ts";
+import { bundleStep } from "../../lib/constructs/bundle.ts";
+import { applyInstall } from "../../lib/install/apply.ts";
+import { jobNamed } from "../../lib/jobs/index.ts";
+import type { AnyStep } from "../../lib/jobs/job.ts";
+import { type Authority, makeAuthority } from "../helpers/certificates.ts";
+import { configFor } from "../helpers/config.ts";
+import { bundleDirectory, type RunningFunction, startFunction, whyNoLambda } from "../helpers/lambda.ts";
+import { useServer } from "../helpers/postgres.ts";
+
+if (whyNoLambda !== undefined) process.stderr.write(`functions are not run: ${whyNoLambda}\n`);
+
+describe.skipIf(whyNoLambda !== undefined)("a database step on Lambda's own Node", () => {
+  const server = useServer();
+  let directory: Awaited<ReturnType<typeof bundleDirectory>>;
+  let database: string;
+  let authority: Authority;
+  const running: RunningFunction[] = [];
+
+  beforeAll(async () => {
+    directory = await bundleDirectory();
+    authority = await makeAuthority(directory.path, "authority");
+    database = await server.createDatabase();
+    const master = await server.createMaster(database);
+    const session = await server.connect(database, master);
+    await applyInstall(session, configFor(database));
+    await session.close();
+    await switchTlsOn("localhost");
+  });
+  afterEach(async () => {
+    await Promise.all(running.splice(0).map((started) => started.stop()));
+  });
+  afterAll(() => directory.remove());
+
+  /** As on RDS: nobody gets in without TLS. What the token proves only RDS can check, so any is taken here. */
+  async function switchTlsOn(name: string): Promise<void> {
+    const { certificate, key } = await authority.issue(name);
+    const { uid, gid } = await stat(server.dataDirectory);
+    const files = { "server.crt": certificate, "server.key": key, "pg_hba.conf": hostBased };
+    for (const [file, text] of Object.entries(files)) {
+      const path = join(server.dataDirectory, file);
+      await writeFile(path, text, { mode: 0o600 });
+      await chown(path, uid, gid);
+    }
+    const session = await server.connect("postgres");
+    await session.query("alter system set ssl = on");
+    await session.query("select pg_reload_conf()");
+    await session.close();
+  }
+
+  const hostBased = `hostssl all pgkeep_monitoring,pgkeep_maintenance,pgkeep_drill 127.0.0.1/32 trust
+hostnossl all pgkeep_monitoring,pgkeep_maintenance,pgkeep_drill 127.0.0.1/32 reject
+host all all 127.0.0.1/32 scram-sha-256
+`;
+
+  function resources(host = "localhost", port = server.port): PlatformResources {
+    const primary = { name: "primary", host, port, identifier: "pgkeep-test" };
+    return {
+      partition: "aws",
+      account: "123456789012",
+      region: "eu-central-1",
+      key: "test",
+      databaseName: database,
+      topology: "instance",
+      primary,
+      replicas: [],
+      resourceIds: ["db-ABCDEFGHIJKL"],
+      restore: { subnetGroupName: "", securityGroupIds: [], parameterGroupName: "", instanceClass: "" },
+      kmsKeyArn: "arn:aws:kms:eu-central-1:123456789012:key/test",
+      routingParameterName: "/pgkeep/test/routing",
+      pageTopicArn: "arn:aws:sns:eu-central-1:123456789012:pgkeep-test-page",
+      ticketTopicArn: "arn:aws:sns:eu-central-1:123456789012:pgkeep-test-ticket",
+      copyToRegions: [],
+    };
+  }
+
+  /** The bundle as it is deployed, but for the authorities that it trusts. */
+  async function start(jobName: string, where = resources(), trusted = authority): Promise<RunningFunction> {
+    const job = jobNamed(jobName);
+    const step = job.steps.find((candidate) => candidate.where === "database") as AnyStep;
+    const original = join(directory.path, `${jobName}-${step.name}`);
+    bundleStep(job, step, original);
+    const copy = join(directory.path, `function-${running.length}`);
+    await cp(original, copy, { recursive: true });
+    await writeFile(join(copy, "certificates", "rds-global-bundle.pem"), trusted.certificate);
+    const started = await startFunction(copy, {
+      PGKEEP_RESOURCES: JSON.stringify(where),
+      PGKEEP_CONFIG: beyondDefaults(configFor(database)),
+    });
+    running.push(started);
+    await started.ready;
+    return started;
+  }
+
+  async function rows<Row>(sql: string): Promise<Row[]> {
+    const session = await server.connect(database);
+    try {
+      return await session.query<Row>(sql);
+    } finally {
+      await session.close();
+    }
+  }
+
+  it("answers an event with the report of the run, and records it", async () => {
+    const lambda = await start("check-health");
+    const answer = await lambda.invoke({});
+    expect(answer).toMatchObject({
+      ok: true,
+      payload: {
+        job: "check-health",
+        outcome: "succeeded",
+        recorded: true,
+        warnings: [],
+        report: { database, heartbeat: { written: true } },
+      },
+    });
+    const { runId } = (answer as { payload: { runId: string } }).payload;
+    expect(await rows(`select outcome from pgkeep.job_run where id = '${runId}'`)).toEqual([
+      { outcome: "succeeded" },
+    ]);
+  });
+
+  it("was encrypted, and measured itself in the log", async () => {
+    const lambda = await start("check-health");
+    await lambda.invoke({});
+    const documents = lambda
+      .log()
+      .split("\n")
+      .filter((line) => line.includes('"_aws"'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(Object.assign({}, ...documents)).toMatchObject({ Up: 1, JobSucceeded: 1, JobFailed: 0 });
+    for (const document of documents) expect(document.Database).toBe("test");
+  });
+
+  it("stays warm: the second event is answered by the same process", async () => {
+    const lambda = await start("check-health");
+    const first = await lambda.invoke({});
+    const second = await lambda.invoke(null);
+    expect([first.ok, second.ok]).toEqual([true, true]);
+  });
+
+  it("refuses a server whose certificate another authority has signed, and throws", async () => {
+    const stranger = await makeAuthority(directory.path, "stranger");
+    const lambda = await start("check-health", resources(), stranger);
+    const answer = await lambda.invoke({});
+    expect(answer).toMatchObject({ ok: false, errorType: "JobFailed" });
+    expect((answer as { errorMessage: string }).errorMessage).toMatch(/certificate/);
+    expect(lambda.log()).toMatch(/"Up":0/);
+  });
+
+  it("refuses a server with a good certificate for another name", async () => {
+    await switchTlsOn("elsewhere.example.com");
+    try {
+      const lambda = await start("check-health");
+      const answer = await lambda.invoke({});
+      expect(answer).toMatchObject({ ok: false, errorType: "JobFailed" });
+      expect((answer as { errorMessage: string }).errorMessage).toMatch(/localhost/);
+    } finally {
+      await switchTlsOn("localhost");
+    }
+  });
+
+  it("never logs a key or a token", async () => {
+    const lambda = await start("check-health", resources("localhost", 1));
+    expect(await lambda.invoke({})).toMatchObject({ ok: false, errorType: "JobFailed" });
+    expect(lambda.log()).toMatch(/check-health failed/);
+    expect(lambda.log()).not.toMatch(/secret-key-of-the-test|session-token-of-the-test|X-Amz-Signature/);
+  });
+
+  it("stops before its time is over, and says so", async () => {
+    const blocker = await server.connect(database);
+    await blocker.query("begin");
+    await blocker.query("lock table pgkeep.heartbeat in access exclusive mode");
+    try {
+      const lambda = await start("check-health");
+      const answer = await lambda.invoke({}, { timeoutSeconds: 2 });
+      expect(answer.ok).toBe(false);
+      expect(lambda.log()).toMatch(/JobFailed":1/);
+    } finally {
+      await blocker.query("rollback");
+      await blocker.close();
+    }
+  });
+
+  describe("of a job with several steps", () => {
+    const execution = { id: "0b1c-a-name-of-an-execution", startedAt: new Date().toISOString() };
+    const trigger = {};
+
+    it("answers its state machine with the step's result", async () => {
+      const lambda = await start("route-replicas");
+      const event = { run: execution, trigger, input: null, resume: null, failure: null };
+      expect(await lambda.invoke(event)).toMatchObject({
+        ok: true,
+        payload: { kind: "done", output: { primary: { answered: true }, replicas: [] } },
+      });
+      const recorded = await rows<{ id: string }>(
+        "select id from pgkeep.job_run where job = 'route-replicas' and outcome = 'running'",
+      );
+      expect(recorded).toHaveLength(1);
+    });
+
+    it("records the end of the run when the state machine says how it went", async () => {
+      const lambda = await start("route-replicas");
+      const finish = { report: { published: true }, failure: null };
+      expect(await lambda.invoke({ run: execution, trigger, finish })).toMatchObject({
+        ok: true,
+        payload: { outcome: "succeeded", recorded: true },
+      });
+      expect(await rows("select outcome, report from pgkeep.job_run where job = 'route-replicas'")).toEqual([
+        { outcome: "succeeded", report: { published: true } },
+      ]);
+      expect(lambda.log()).toMatch(/"JobSucceeded":1/);
+    });
+
+    it("does not run on its own", async () => {
+      const lambda = await start("route-replicas");
+      expect(await lambda.invoke({})).toMatchObject({
+        ok: false,
+        errorMessage: "route-replicas has several steps; its state machine runs them",
+      });
+    });
+  });
+});
