@@ -56,6 +56,7 @@ const allowed: Record<string, string[]> = {
   jobs: [...foundations, "postgres", "checks", ...core],
   sandbox: [...foundations, "postgres", ...core, "environment.ts"],
   url: [...foundations, "postgres", "routing", "environment.ts"],
+  aws: [...foundations, "postgres", "routing", "install", "environment.ts"],
   constructs: [...foundations, "config", "jobs", "aws"],
   stacks: [...foundations, "config", "jobs", "aws", "constructs"],
   cli: [

@@ -1,3 +1,4 @@
+import { jobRoleNames } from "../install/role-names.ts";
 import type {
   Endpoint,
   Primary,
@@ -9,73 +10,55 @@ import type {
 } from "../ports/databases.ts";
 import { connect } from "../postgres/connect.ts";
 import { answersLogin } from "../postgres/probe.ts";
-import { type AwsKeys, iamToken } from "./iam-token.ts";
-import { rdsCertificates } from "./rds-certificates.ts";
-import type { PlatformResources, ServerResource } from "./resources.ts";
+import type { PlatformResources } from "./resources.ts";
 
-/** The PostgreSQL role of each identity; all of them log in by IAM. */
-const users = {
-  monitoring: "pgkeep_monitoring",
-  maintenance: "pgkeep_maintenance",
-  drill: "pgkeep_drill",
-} as const;
-
-export interface LoginOptions {
-  /** Asked for at each login, because those of a Lambda are renewed. */
-  keys: () => AwsKeys | Promise<AwsKeys>;
-  now: () => Date;
+export interface DatabaseAccess {
+  /** The password of one login by IAM. Asked for at each connection: a token lasts 15 minutes. */
+  token(login: Endpoint & { user: string }): Promise<string>;
+  /** Certificate authorities that sign the servers' certificates, as PEM. */
+  certificateAuthorities: string;
 }
 
 /**
- * The servers of a deployed platform. Every session is a direct connection, encrypted, to a server whose
- * certificate one of RDS's authorities has signed for that very name, and logs in with a token that AWS's keys sign.
+ * The deployed servers as the ports that jobs know: their own endpoints, never the proxy, with IAM authentication
+ * as the role of the step. TLS is verified in full: the chain against `certificateAuthorities`, the name against
+ * the endpoint's.
  */
 export function awsDatabases(
   resources: PlatformResources,
-  options: LoginOptions,
+  access: DatabaseAccess,
 ): { primary: Primary; replicas: Replicas; restored: Restored } {
-  const login = (endpoint: Endpoint, { role, ...session }: SessionOptions): Promise<Session> =>
-    connect(
+  const login = (endpoint: Endpoint, { role, ...options }: SessionOptions): Promise<Session> => {
+    const user = jobRoleNames[role];
+    return connect(
       {
-        host: endpoint.host,
-        port: endpoint.port,
+        ...endpoint,
         database: resources.databaseName,
-        user: users[role],
-        password: async () =>
-          iamToken({
-            host: endpoint.host,
-            port: endpoint.port,
-            region: resources.region,
-            user: users[role],
-            keys: await options.keys(),
-            now: options.now(),
-          }),
-        ssl: { ca: rdsCertificates(), rejectUnauthorized: true },
+        user,
+        password: () => access.token({ ...endpoint, user }),
+        ssl: { ca: access.certificateAuthorities, rejectUnauthorized: true },
         applicationName: `pgkeep ${role}`,
-        connectTimeoutMilliseconds: 5_000,
+        connectTimeoutMilliseconds: 10_000,
       },
-      session,
+      options,
     );
+  };
+  const primary = endpointOf(resources.primary);
   return {
-    primary: {
-      endpoint: endpointOf(resources.primary),
-      connect: (session) => login(resources.primary, session),
-    },
+    primary: { endpoint: primary, connect: (options) => login(primary, options) },
     replicas: {
-      list: async () =>
-        resources.replicas.map(
-          (replica): ReplicaServer => ({
-            name: replica.name,
-            endpoint: endpointOf(replica),
-            connect: (session) => login(replica, session),
-          }),
-        ),
+      async list() {
+        return resources.replicas.map((replica): ReplicaServer => {
+          const endpoint = endpointOf(replica);
+          return { name: replica.name, endpoint, connect: (options) => login(endpoint, options) };
+        });
+      },
       answers: answersLogin,
     },
     restored: { connect: login },
   };
 }
 
-function endpointOf({ host, port }: ServerResource): Endpoint {
+function endpointOf({ host, port }: Endpoint): Endpoint {
   return { host, port };
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { DatabaseConfig } from "../config/schema.ts";
 import { UsageError } from "../errors.ts";
+import type { DatabaseRole } from "../ports/databases.ts";
 
 /** Longest name that PostgreSQL keeps whole, in bytes. */
 const identifierBytes = 63;
@@ -24,6 +25,13 @@ export interface RoleNames {
   maintenance: string;
   drill: string;
 }
+
+/** The login of pgkeep's jobs for each identity of a step, one of each for the whole server. */
+export const jobRoleNames: Readonly<Record<DatabaseRole, string>> = {
+  monitoring: "pgkeep_monitoring",
+  maintenance: "pgkeep_maintenance",
+  drill: "pgkeep_drill",
+};
 
 /** NOLOGIN owner of schema `pgkeep`, one for the whole server; its functions run with its rights. */
 export const schemaOwner = "pgkeep";
@@ -50,9 +58,7 @@ export function roleNames(config: DatabaseConfig): RoleNames {
     app: name("app"),
     reporting: name("reporting"),
     migrations: name("migrations"),
-    monitoring: "pgkeep_monitoring",
-    maintenance: "pgkeep_maintenance",
-    drill: "pgkeep_drill",
+    ...jobRoleNames,
   };
 }
 

@@ -1,0 +1,44 @@
+import { systemClock } from "../clock.ts";
+import type { DatabaseConfig } from "../config/schema.ts";
+import type { Environment } from "../environment.ts";
+import { PgkeepError } from "../errors.ts";
+import type { Metrics } from "../ports/metrics.ts";
+import { type AwsClients, awsClients } from "./clients.ts";
+import { controlPlanePorts } from "./control-plane.ts";
+import { awsDatabases, type DatabaseAccess } from "./databases.ts";
+import type { PlatformResources } from "./resources.ts";
+
+export interface AwsEnvironmentOptions {
+  resources: PlatformResources;
+  config: DatabaseConfig;
+  /** Where measurements go. */
+  metrics: Metrics;
+  clients?: AwsClients;
+  /** Without it there are no ports that speak SQL: from outside of the VPC no database can be reached. */
+  databases?: DatabaseAccess;
+}
+
+/** A deployed database, for whoever may reach all of it: a person with credentials, or a test. */
+export function awsEnvironment(options: AwsEnvironmentOptions): Environment {
+  const { resources, config, metrics, databases } = options;
+  const clients = options.clients ?? awsClients({ region: resources.region });
+  return {
+    description: `${resources.key} in ${resources.region} of account ${resources.account}`,
+    config,
+    ports: {
+      ...(databases === undefined ? {} : awsDatabases(resources, databases)),
+      ...controlPlanePorts(clients, resources),
+      metrics,
+      clock: systemClock,
+    },
+    connectAsMaster: async () => {
+      throw new PgkeepError("refused", "on AWS nobody but the deployment logs in as the master user", {
+        remedy: "run `cdk deploy`: it installs roles and schema",
+      });
+    },
+    close: async () => {
+      // Clients that were given belong to whoever made them.
+      if (options.clients === undefined) clients.close();
+    },
+  };
+}
