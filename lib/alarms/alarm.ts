@@ -51,8 +51,10 @@ export interface AlarmContext {
   machine: Machine | undefined;
   /** max_connections in effect, where it is known. */
   maxConnections: number | undefined;
-  /** Names of the replicas, as routing and metrics use them. */
+  /** Names of the replicas that AWS measures. */
   replicas: readonly string[];
+  /** Names of the places that route-replicas sends reads to: each replica, or the readers of a cluster together. */
+  readers: readonly string[];
   /** Whether an RDS Proxy stands before the database. */
   proxy: boolean;
   /** The jobs that have a schedule. */
@@ -61,8 +63,8 @@ export interface AlarmContext {
   manualSnapshotQuota: number | undefined;
 }
 
-/** What one alarm of several is about: a replica's or a job's name. */
-export type Subject = { kind: "replica"; name: string } | ({ kind: "job" } & JobPeriod);
+/** What one alarm of several is about. */
+export type Subject = { kind: "replica" | "reader"; name: string } | ({ kind: "job" } & JobPeriod);
 
 /** One entry of the catalogue. It becomes one alarm, or one for each subject. */
 export interface AlarmDefinition {
@@ -72,7 +74,7 @@ export interface AlarmDefinition {
   question: Question;
   /** One line that says what happened, for a phone. */
   title: string;
-  /** One alarm for each replica, or for each job that `applies` lets through. */
+  /** One alarm for each of these that `applies` lets through. */
   per?: Subject["kind"];
   source: AlarmSource | ((subject: Subject) => AlarmSource);
   statistic: Statistic;

@@ -58,6 +58,7 @@ export function alarmsFor(context: AlarmContext): Alarm[] {
 
 function subjectsOf(entry: AlarmDefinition, context: AlarmContext): (Subject | undefined)[] {
   if (entry.per === "replica") return context.replicas.map((name) => ({ kind: "replica", name }));
+  if (entry.per === "reader") return context.readers.map((name) => ({ kind: "reader", name }));
   if (entry.per === "job") return context.jobs.map((job) => ({ kind: "job", ...job }));
   return [undefined];
 }
@@ -91,30 +92,22 @@ function alarmOf(entry: AlarmDefinition, context: AlarmContext, subject: Subject
 /** An entry about one job alone needs no job in its name. */
 function nameOf(entry: AlarmDefinition, subject: Subject | undefined): string {
   if (subject === undefined) return entry.name;
-  return entry.per === "replica" || entry.name.startsWith("job-")
-    ? `${entry.name}-${subject.name}`
-    : entry.name;
+  return entry.per !== "job" || entry.name.startsWith("job-") ? `${entry.name}-${subject.name}` : entry.name;
 }
 
-/** pgkeep's own metrics of a replica carry its name. */
+/** pgkeep's own metrics of a reader carry its name. */
 function withSubject(source: Alarm["source"], subject: Subject | undefined): Alarm["source"] {
-  if (subject?.kind !== "replica" || source.kind !== "metric" || source.metric.from !== "pgkeep") {
+  if (subject?.kind !== "reader" || source.kind !== "metric" || source.metric.from !== "pgkeep") {
     return source;
   }
   return { kind: "metric", metric: { ...source.metric, dimensions: { Replica: subject.name } } };
 }
 
-/** The alarms of an entry that explain this one: those about the same thing, where both are about one. */
+/** The alarms of an entry that explain this one: the one about the same thing, where there is one. */
 function causes(entry: string, alarm: Alarm, all: readonly { alarm: Alarm }[]): string[] {
-  return all
-    .map((one) => one.alarm)
-    .filter((one) => one.entry === entry)
-    .filter(
-      (one) =>
-        one.subject === undefined ||
-        alarm.subject === undefined ||
-        one.subject.kind !== alarm.subject.kind ||
-        one.subject.name === alarm.subject.name,
-    )
-    .map((one) => one.name);
+  const candidates = all.map((one) => one.alarm).filter((one) => one.entry === entry);
+  const same = candidates.filter(
+    ({ subject }) => subject !== undefined && subject.name === alarm.subject?.name,
+  );
+  return (same.length > 0 ? same : candidates).map(({ name }) => name);
 }

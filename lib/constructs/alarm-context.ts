@@ -12,7 +12,7 @@ import { capacityOf, maxConnectionsOf } from "./instance-classes.ts";
 export function alarmContextOf(
   config: DatabaseConfig,
   all: Pick<Config, "databases" | "account">,
-  given: { replicas: readonly string[]; proxy: boolean; jobs?: readonly Job[] },
+  given: { replicas: readonly string[]; readers: readonly string[]; proxy: boolean; jobs?: readonly Job[] },
 ): AlarmContext {
   const serverless = config.database.instanceClass === "serverless";
   const capacity = capacityOf(config);
@@ -23,6 +23,7 @@ export function alarmContextOf(
     machine: serverless ? undefined : { memoryBytes: capacity.memoryBytes, vcpus: capacity.cpus },
     maxConnections: serverless ? config.database.maxConnections : maxConnectionsOf(config),
     replicas: given.replicas,
+    readers: given.readers,
     proxy: given.proxy,
     jobs: (given.jobs ?? jobs).flatMap((job) => {
       const periodSeconds = periodOf(job, config);

@@ -191,7 +191,9 @@ describe("what a configuration changes", () => {
     const names = alarmsOf("instance", { replicas: { count: 3 } }).map(({ name }) => name);
     expect(names).toEqual(expect.arrayContaining(["replica-lag-replica-1", "replica-lag-replica-3"]));
     expect(
-      alarmsOf("instance", { replicas: { count: 0 } }).filter(({ subject }) => subject?.kind === "replica"),
+      alarmsOf("instance", { replicas: { count: 0 } }).filter(
+        ({ subject }) => subject !== undefined && subject.kind !== "job",
+      ),
     ).toEqual([]);
   });
 
@@ -230,7 +232,7 @@ describe("what a configuration changes", () => {
   });
 
   it("counts lag in milliseconds on Aurora", () => {
-    expect(named(alarmsOf("aurora"), "aurora-replica-lag-replica-1")?.threshold).toBe(60_000);
+    expect(named(alarmsOf("aurora"), "aurora-replica-lag-readers")?.threshold).toBe(60_000);
     expect(named(alarmsOf("instance"), "replica-lag-replica-1")?.threshold).toBe(60);
   });
 
@@ -267,7 +269,9 @@ describe("what a configuration changes", () => {
     const [first, second] = [configOf("instance"), { ...configOf("instance"), key: "second" }];
     const all = wholeConfig(first, second);
     const names = [first, second].flatMap((config) =>
-      alarmsFor(alarmContextOf(config, all, { replicas: [], proxy: false })).map(({ name }) => name),
+      alarmsFor(alarmContextOf(config, all, { replicas: [], readers: [], proxy: false })).map(
+        ({ name }) => name,
+      ),
     );
     expect(names.filter((name) => name === "snapshot-quota")).toHaveLength(1);
   });

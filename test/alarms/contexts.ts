@@ -24,14 +24,27 @@ export function wholeConfig(...databases: DatabaseConfig[]): Config {
   return { databases, ...sharedConfigSchema.parse({}) };
 }
 
+/** Names of what AWS measures and of what routing sends reads to, as the database's construct gives them. */
+export function serversOf({ database, replicas: { count } }: DatabaseConfig): {
+  replicas: string[];
+  readers: string[];
+} {
+  const readers = count > 0 ? ["readers"] : [];
+  if (database.topology === "aurora") return { replicas: readers, readers };
+  if (database.topology === "multi-az-cluster") return { replicas: ["instance-2", "instance-3"], readers };
+  const replicas = Array.from({ length: count }, (_, index) => `replica-${index + 1}`);
+  return { replicas, readers: replicas };
+}
+
 /** The context of a database with its replicas and a proxy, or with what is given. */
 export function contextOf(
   config: DatabaseConfig,
   given: { replicas?: readonly string[]; proxy?: boolean } = {},
 ): AlarmContext {
+  const { replicas, readers } = serversOf(config);
   return alarmContextOf(config, wholeConfig(config), {
-    replicas:
-      given.replicas ?? Array.from({ length: config.replicas.count }, (_, index) => `replica-${index + 1}`),
+    replicas: given.replicas ?? replicas,
+    readers,
     proxy: given.proxy ?? config.pooling.enabled,
   });
 }

@@ -1,0 +1,43 @@
+import { Stack, type StackProps } from "aws-cdk-lib";
+import type { Construct } from "constructs";
+import { alarmsFor } from "../alarms/catalogue.ts";
+import type { Config } from "../config/schema.ts";
+import { alarmContextOf } from "../constructs/alarm-context.ts";
+import { Alarms } from "../constructs/alarms.ts";
+import { StatusDashboard } from "../constructs/dashboard.ts";
+import type { DatabasePlatform } from "../constructs/platform.ts";
+import { Topics } from "../constructs/topics.ts";
+
+export interface ObservabilityStackProps extends StackProps {
+  platform: Pick<DatabasePlatform, "config" | "resources" | "metricDimensions">;
+  /** The whole file: who is notified, and which database watches the account's quotas. */
+  config: Config;
+  /** Where docs/runbook.md can be read, for the links in alarms. Default: its path in the repository. */
+  runbook?: string;
+}
+
+/** Topics, alarms and dashboard of one database. Changing a limit changes this stack and no other. */
+export class ObservabilityStack extends Stack {
+  readonly topics: Topics;
+  readonly alarms: Alarms | undefined;
+
+  constructor(scope: Construct, id: string, props: ObservabilityStackProps) {
+    const { platform, config, runbook = "docs/runbook.md", ...stackProps } = props;
+    super(scope, id, stackProps);
+    const { metricDimensions: dimensions, resources } = platform;
+    this.topics = new Topics(this, "Topics", {
+      databaseKey: platform.config.key,
+      notifications: config.notifications,
+    });
+    if (!platform.config.alarms.enabled) return;
+    const context = alarmContextOf(platform.config, config, {
+      replicas: dimensions.replicas.map(({ name }) => name),
+      readers: resources.replicas.map(({ name }) => name),
+      proxy: dimensions.proxy !== undefined,
+    });
+    const alarms = alarmsFor(context);
+    const measured = { databaseKey: platform.config.key, dimensions };
+    this.alarms = new Alarms(this, "Alarms", { measured, alarms, topics: this.topics, runbook });
+    new StatusDashboard(this, "Status", { measured, alarms, constructs: this.alarms });
+  }
+}
