@@ -1,5 +1,7 @@
+import { jobRoleNames } from "../install/role-names.ts";
 import type { DatabaseRole } from "../ports/databases.ts";
 import type { PortName } from "../ports/index.ts";
+import { backupStatements, jobBackupCalls } from "./grants-backups.ts";
 import type { PlatformResources } from "./resources.ts";
 
 /** One IAM statement as data; the constructs make it a policy. */
@@ -18,8 +20,118 @@ export interface Grant {
   statements: GrantStatement[];
 }
 
-/** Makes the grant of a port; `role` is the database role of the job's database steps. */
-export type GrantOf = (resources: PlatformResources, role: DatabaseRole) => Grant;
+/**
+ * Makes the grant of a port; `role` is the database role of the job's database steps. `calls` are the port's
+ * functions that the step calls, where it says so; by default all that jobs call.
+ */
+export type GrantOf = (resources: PlatformResources, role: DatabaseRole, calls?: readonly string[]) => Grant;
 
 /** One entry for each port that a step may need: the adapter of the port beside it makes exactly these calls. */
 export type Grants = Record<PortName, GrantOf>;
+
+/** What the adapters of lib/aws call. */
+export const grants: Grants = {
+  primary: logins,
+  replicas: logins,
+  restored: restoredLogins,
+  backups: (resources, _, calls = jobBackupCalls) => ({ statements: backupStatements(resources, calls) }),
+  routing: (resources) => ({ statements: routingStatements(resources) }),
+};
+
+/** Logging in to the database's own servers, as one role. */
+function logins(resources: PlatformResources, role: DatabaseRole): Grant {
+  const { partition, region, account, resourceIds } = resources;
+  return {
+    statements: [
+      {
+        sid: "LogIn",
+        actions: ["rds-db:connect"],
+        resources: resourceIds.map(
+          (id) => `arn:${partition}:rds-db:${region}:${account}:dbuser:${id}/${jobRoleNames[role]}`,
+        ),
+      },
+    ],
+  };
+}
+
+/** Only the drill's own role logs in to what was restored. */
+function restoredLogins(resources: PlatformResources, role: DatabaseRole): Grant {
+  if (role !== "drill") return { statements: [] };
+  const { partition, region, account } = resources;
+  return {
+    statements: [
+      {
+        sid: "LogInToRestored",
+        actions: ["rds-db:connect"],
+        resources: [`arn:${partition}:rds-db:${region}:${account}:dbuser:*/${jobRoleNames.drill}`],
+        reason: "a restored instance gets a resource id that nobody knows before",
+      },
+    ],
+  };
+}
+
+/** Publishing to one topic or both; no job does it through its ports so far. */
+export function notificationStatements(
+  resources: PlatformResources,
+  severities: readonly ("page" | "ticket")[],
+): GrantStatement[] {
+  const topics = { page: resources.pageTopicArn, ticket: resources.ticketTopicArn };
+  return [
+    { sid: "Notify", actions: ["sns:Publish"], resources: severities.map((severity) => topics[severity]) },
+  ];
+}
+
+function routingStatements(resources: PlatformResources): GrantStatement[] {
+  const { partition, region, account, routingParameterName, readerDns } = resources;
+  const parameter = `arn:${partition}:ssm:${region}:${account}:parameter${routingParameterName}`;
+  const versions = `${parameter}/versions/*`;
+  const eachVersion = "the versions of one parameter have numbers for names";
+  const statements: GrantStatement[] = [
+    { sid: "ReadRouting", actions: ["ssm:GetParameter"], resources: [parameter] },
+    { sid: "ReadVersions", actions: ["ssm:GetParameters"], resources: [versions], reason: eachVersion },
+    {
+      sid: "ListVersions",
+      actions: ["ssm:GetParametersByPath"],
+      resources: [`${parameter}/versions`, versions],
+      reason: eachVersion,
+    },
+    {
+      sid: "PublishRouting",
+      actions: ["ssm:PutParameter"],
+      resources: [parameter, versions],
+      reason: eachVersion,
+    },
+    {
+      sid: "NeverOverwriteVersions",
+      effect: "Deny",
+      actions: ["ssm:PutParameter"],
+      resources: [versions],
+      conditions: { StringEquals: { "ssm:Overwrite": "true" } },
+      reason: eachVersion,
+    },
+    {
+      sid: "ForgetOldVersions",
+      actions: ["ssm:DeleteParameters"],
+      resources: [versions],
+      reason: eachVersion,
+    },
+  ];
+  if (readerDns === undefined) return statements;
+  const zone = `arn:${partition}:route53:::hostedzone/${readerDns.hostedZoneId}`;
+  return [
+    ...statements,
+    { sid: "ReadReaderRecords", actions: ["route53:ListResourceRecordSets"], resources: [zone] },
+    {
+      sid: "PublishReaderRecords",
+      actions: ["route53:ChangeResourceRecordSets"],
+      resources: [zone],
+      conditions: {
+        "ForAllValues:StringEquals": {
+          "route53:ChangeResourceRecordSetsNormalizedRecordNames": [readerDns.recordName],
+          "route53:ChangeResourceRecordSetsRecordTypes": ["CNAME"],
+          "route53:ChangeResourceRecordSetsActions": ["DELETE", "UPSERT"],
+        },
+      },
+    },
+  ];
+}

@@ -1,4 +1,3 @@
-import type { Tag } from "@aws-sdk/client-rds";
 import { PgkeepError } from "../errors.ts";
 
 /** Tag on a backup that a drill has restored and proved: when, in ISO 8601. */
@@ -7,6 +6,12 @@ export const verifiedTag = "pgkeep:verified-at";
 export const restoreNameTag = "pgkeep:restore-name";
 export const restoreTargetTag = "pgkeep:restore-target";
 export const restoreBackupTag = "pgkeep:restore-backup";
+
+/** As the SDK has it. */
+interface Tag {
+  Key?: string | undefined;
+  Value?: string | undefined;
+}
 
 export type Tags = ReadonlyMap<string, string>;
 
