@@ -156,7 +156,8 @@ function bytesOf(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value));
 }
 
-function functionEnvironment(defaults: ConfigDefaults): FunctionEnvironment {
+/** @throws PgkeepError `configuration` when a variable is missing or damaged */
+export function functionEnvironment(defaults: ConfigDefaults): FunctionEnvironment {
   return {
     config: deployedConfig(required(environmentNames.config), defaults),
     resources: JSON.parse(required(environmentNames.resources)) as PlatformResources,
@@ -164,7 +165,7 @@ function functionEnvironment(defaults: ConfigDefaults): FunctionEnvironment {
 }
 
 /** @throws PgkeepError `configuration` */
-function required(name: string): string {
+export function required(name: string): string {
   const value = process.env[name];
   if (value !== undefined && value !== "") return value;
   throw new PgkeepError("configuration", `the environment variable ${name} is missing`, {

@@ -1,7 +1,6 @@
-import { chown, cp, stat, writeFile } from "node:fs/promises";
+import { cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import type { PlatformResources } from "../../lib/aws/resources.ts";
 import { beyondDefaults } from "../../lib/config/beyond-defaults.ts";
 import { bundleStep } from "../../lib/constructs/bundle.ts";
 import { applyInstall } from "../../lib/install/apply.ts";
@@ -9,6 +8,7 @@ import { jobNamed } from "../../lib/jobs/index.ts";
 import type { AnyStep } from "../../lib/jobs/job.ts";
 import { type Authority, makeAuthority } from "../helpers/certificates.ts";
 import { configFor } from "../helpers/config.ts";
+import { functionResources, switchTlsOn } from "../helpers/function-setting.ts";
 import { bundleDirectory, type RunningFunction, startFunction, whyNoLambda } from "../helpers/lambda.ts";
 import { useServer } from "../helpers/postgres.ts";
 
@@ -29,54 +29,14 @@ describe.skipIf(whyNoLambda !== undefined)("a database step on Lambda's own Node
     const session = await server.connect(database, master);
     await applyInstall(session, configFor(database));
     await session.close();
-    await switchTlsOn("localhost");
+    await switchTlsOn(server, authority, "localhost");
   });
   afterEach(async () => {
     await Promise.all(running.splice(0).map((started) => started.stop()));
   });
   afterAll(() => directory.remove());
 
-  /** As on RDS: nobody gets in without TLS. What the token proves only RDS can check, so any is taken here. */
-  async function switchTlsOn(name: string): Promise<void> {
-    const { certificate, key } = await authority.issue(name);
-    const { uid, gid } = await stat(server.dataDirectory);
-    const files = { "server.crt": certificate, "server.key": key, "pg_hba.conf": hostBased };
-    for (const [file, text] of Object.entries(files)) {
-      const path = join(server.dataDirectory, file);
-      await writeFile(path, text, { mode: 0o600 });
-      await chown(path, uid, gid);
-    }
-    const session = await server.connect("postgres");
-    await session.query("alter system set ssl = on");
-    await session.query("select pg_reload_conf()");
-    await session.close();
-  }
-
-  const hostBased = `hostssl all pgkeep_monitoring,pgkeep_maintenance,pgkeep_drill 127.0.0.1/32 trust
-hostnossl all pgkeep_monitoring,pgkeep_maintenance,pgkeep_drill 127.0.0.1/32 reject
-host all all 127.0.0.1/32 scram-sha-256
-`;
-
-  function resources(host = "localhost", port = server.port): PlatformResources {
-    const primary = { name: "primary", host, port, identifier: "pgkeep-test" };
-    return {
-      partition: "aws",
-      account: "123456789012",
-      region: "eu-central-1",
-      key: "test",
-      databaseName: database,
-      topology: "instance",
-      primary,
-      replicas: [],
-      resourceIds: ["db-ABCDEFGHIJKL"],
-      restore: { subnetGroupName: "", securityGroupIds: [], parameterGroupName: "", instanceClass: "" },
-      kmsKeyArn: "arn:aws:kms:eu-central-1:123456789012:key/test",
-      routingParameterName: "/pgkeep/test/routing",
-      pageTopicArn: "arn:aws:sns:eu-central-1:123456789012:pgkeep-test-page",
-      ticketTopicArn: "arn:aws:sns:eu-central-1:123456789012:pgkeep-test-ticket",
-      copyToRegions: [],
-    };
-  }
+  const resources = (port = server.port) => functionResources(database, { port });
 
   /** The bundle as it is deployed, but for the authorities that it trusts. */
   async function start(jobName: string, where = resources(), trusted = authority): Promise<RunningFunction> {
@@ -153,19 +113,19 @@ host all all 127.0.0.1/32 scram-sha-256
   });
 
   it("refuses a server with a good certificate for another name", async () => {
-    await switchTlsOn("elsewhere.example.com");
+    await switchTlsOn(server, authority, "elsewhere.example.com");
     try {
       const lambda = await start("check-health");
       const answer = await lambda.invoke({});
       expect(answer).toMatchObject({ ok: false, errorType: "JobFailed" });
       expect((answer as { errorMessage: string }).errorMessage).toMatch(/localhost/);
     } finally {
-      await switchTlsOn("localhost");
+      await switchTlsOn(server, authority, "localhost");
     }
   });
 
   it("never logs a key or a token", async () => {
-    const lambda = await start("check-health", resources("localhost", 1));
+    const lambda = await start("check-health", resources(1));
     expect(await lambda.invoke({})).toMatchObject({ ok: false, errorType: "JobFailed" });
     expect(lambda.log()).toMatch(/check-health failed/);
     expect(lambda.log()).not.toMatch(/secret-key-of-the-test|session-token-of-the-test|X-Amz-Signature/);
