@@ -60,4 +60,8 @@ export const environmentNames = {
   config: "PGKEEP_CONFIG",
   job: "PGKEEP_JOB",
   step: "PGKEEP_STEP",
+  /** Of the functions that set roles up and rotate passwords: ARN of the master user's secret. */
+  masterSecret: "PGKEEP_MASTER_SECRET",
+  /** Of the same: JSON, the ARN of the secret for each login that has a password (`app`, `reporting`, `migrations`). */
+  loginSecrets: "PGKEEP_LOGIN_SECRETS",
 } as const;
