@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import Table from "cli-table3";
 import type { BenchResult } from "./bench.ts";
 import { benchHealth } from "./health.ts";
+import { benchLambda } from "./lambda.ts";
 import { benchPruning } from "./pruning.ts";
 import { benchReady } from "./ready.ts";
 import { benchVacuum } from "./vacuum.ts";
@@ -12,6 +13,7 @@ const benches: Record<string, () => Promise<BenchResult>> = {
   vacuum: benchVacuum,
   health: benchHealth,
   pruning: benchPruning,
+  lambda: benchLambda,
 };
 
 const chosen = process.argv.slice(2);

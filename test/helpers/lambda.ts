@@ -44,6 +44,8 @@ export interface RunningFunction {
   ready: Promise<void>;
   /** Sends an event and waits for the answer. */
   invoke(event: unknown, options?: { timeoutSeconds?: number }): Promise<Answer>;
+  /** From the start of its process until it asked for its first event. */
+  startSeconds(): number;
   /** Everything that it has logged. */
   log(): string;
   stop(): Promise<void>;
@@ -59,6 +61,7 @@ export async function startFunction(
   const events: { event: unknown; deadline: number; answered: (answer: Answer) => void }[] = [];
   let poll: ServerResponse | undefined;
   let log = "";
+  let startedAt: number | undefined;
   let started: () => void = () => {};
   let failed: (error: Error) => void = () => {};
   const ready = new Promise<void>((resolve, reject) => {
@@ -87,6 +90,7 @@ export async function startFunction(
       const path = request.url ?? "";
       if (path.endsWith("/invocation/next")) {
         poll = response;
+        startedAt ??= performance.now();
         started();
         deliver();
         return;
@@ -101,6 +105,7 @@ export async function startFunction(
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
 
+  const begun = performance.now();
   const child: ChildProcess = spawn(node, [join(import.meta.dirname, "lambda-runtime.mjs")], {
     env: {
       AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${port}`,
@@ -136,6 +141,7 @@ export async function startFunction(
         events.push({ event, deadline: Date.now() + timeoutSeconds * 1000, answered });
         deliver();
       }),
+    startSeconds: () => ((startedAt ?? Number.NaN) - begun) / 1000,
     log: () => log,
     async stop() {
       child.kill("SIGKILL");
