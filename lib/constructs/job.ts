@@ -11,9 +11,10 @@ import { jobResourceName } from "../aws/job-names.ts";
 import { longestPeriodSeconds } from "../config/schedule.ts";
 import type { Job } from "../jobs/job.ts";
 import type { DatabasePlatform } from "./platform.ts";
+import { policyDocument } from "./policy.ts";
 import { schedulerExpression } from "./schedule-expression.ts";
 import { stateMachineDefinition } from "./state-machine-definition.ts";
-import { type CodeFor, functionTimeoutSeconds, policyDocument, StepFunction } from "./step-function.ts";
+import { type CodeFor, functionTimeoutSeconds, StepFunction } from "./step-function.ts";
 
 export interface JobProps {
   platform: DatabasePlatform;

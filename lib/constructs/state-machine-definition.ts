@@ -123,7 +123,7 @@ function dataWith(changes: Record<string, unknown>): Record<string, unknown> {
 }
 
 function guardStates(input: DefinitionInput, first: AnyStep): Record<string, State> {
-  const own = "$$.Execution.Id";
+  const own = "$.own";
   // What must not overlap fails when nobody can tell; what must work in any case goes on.
   const unknown =
     input.job.lock === "required"
@@ -135,7 +135,11 @@ function guardStates(input: DefinitionInput, first: AnyStep): Record<string, Sta
       Resource: `arn:${input.partition}:states:::aws-sdk:sfn:listExecutions`,
       Parameters: { "StateMachineArn.$": "$$.StateMachine.Id", StatusFilter: "RUNNING", MaxResults: 100 },
       // The newest comes first.
-      ResultSelector: { "running.$": "$.Executions[*].ExecutionArn", ...initialData(input) },
+      ResultSelector: {
+        "own.$": "$$.Execution.Id",
+        "running.$": "$.Executions[*].ExecutionArn",
+        ...initialData(input),
+      },
       ResultPath: "$",
       TimeoutSeconds: 30,
       Retry: [{ ErrorEquals: ["States.TaskFailed"], IntervalSeconds: 1, BackoffRate: 2, MaxAttempts: 3 }],
@@ -161,6 +165,7 @@ function guardStates(input: DefinitionInput, first: AnyStep): Record<string, Sta
     [stateNames.oldest]: {
       Type: "Pass",
       Parameters: dataWith({
+        "own.$": own,
         "oldest.$": "States.ArrayGetItem($.running, States.MathAdd(States.ArrayLength($.running), -1))",
       }),
       Next: stateNames.isOldest,

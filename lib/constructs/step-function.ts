@@ -10,6 +10,7 @@ import { beyondDefaults } from "../config/beyond-defaults.ts";
 import type { AnyStep, Job } from "../jobs/job.ts";
 import { interfaceStatements } from "./interface-grants.ts";
 import type { DatabasePlatform } from "./platform.ts";
+import { policyDocument } from "./policy.ts";
 
 /** The longest that a Lambda runs (AWS Lambda quotas). A step that may take longer stops there and says what is left. */
 const longestSeconds = 900;
@@ -113,7 +114,7 @@ function portStatements(
   // The run is locked and recorded as the job's role, whatever the step itself logs in as.
   const roles = step.where === "database" ? [...new Set([job.role, step.role ?? job.role])] : [job.role];
   const statements = step.needs.flatMap((need) =>
-    roles.flatMap((role) => grants[need](resources, role).statements),
+    roles.flatMap((role) => grants[need](resources, role, step.calls?.[need]).statements),
   );
   const known = new Set<string>();
   return statements.filter((statement) => {
@@ -154,24 +155,4 @@ function serviceStatements(
         }),
       ]
     : statements;
-}
-
-/** Statements as data as a policy. Two that share a sid get numbers, because a policy takes each once. */
-export function policyDocument(statements: readonly GrantStatement[]): iam.PolicyDocument {
-  const used = new Map<string, number>();
-  return new iam.PolicyDocument({
-    // As written: merging would separate a statement from its conditions' reason.
-    minimize: false,
-    statements: statements.map(({ sid, effect, actions, resources, conditions }) => {
-      const count = (used.get(sid) ?? 0) + 1;
-      used.set(sid, count);
-      return new iam.PolicyStatement({
-        sid: count === 1 ? sid : `${sid}${count}`,
-        effect: effect === "Deny" ? iam.Effect.DENY : iam.Effect.ALLOW,
-        actions,
-        resources,
-        ...(conditions === undefined ? {} : { conditions }),
-      });
-    }),
-  });
 }

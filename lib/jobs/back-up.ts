@@ -77,8 +77,20 @@ export const backUp = defineJob({
       timeoutSeconds: 3_900,
       run: (context: StepContext<Arguments, "primary">) => describe(context),
     }),
-    step("copy", { where: "control-plane", needs: ["backups"], timeoutSeconds: 3_600, run: copy }),
-    step("prune", { where: "control-plane", needs: ["backups"], timeoutSeconds: 600, run: prune }),
+    step("copy", {
+      where: "control-plane",
+      needs: ["backups"],
+      calls: { backups: ["list", "create"] },
+      timeoutSeconds: 3_600,
+      run: copy,
+    }),
+    step("prune", {
+      where: "control-plane",
+      needs: ["backups"],
+      calls: { backups: ["list", "remove", "recoveryWindow"] },
+      timeoutSeconds: 600,
+      run: prune,
+    }),
   ],
 });
 

@@ -54,7 +54,13 @@ export const drillRestore = defineJob({
   },
   describe: describeReport,
   steps: [
-    step("restore", { where: "control-plane", needs: ["backups"], timeoutSeconds: 900, run: restore }),
+    step("restore", {
+      where: "control-plane",
+      needs: ["backups"],
+      calls: { backups: ["list", "recoveryWindow", "restore", "restored", "discard"] },
+      timeoutSeconds: 900,
+      run: restore,
+    }),
     step("prove", {
       where: "database",
       needs: ["restored", "primary"],
@@ -65,6 +71,7 @@ export const drillRestore = defineJob({
     step("clean-up", {
       where: "control-plane",
       needs: ["backups"],
+      calls: { backups: ["discard", "markVerified"] },
       timeoutSeconds: 900,
       always: true,
       run: cleanUp,

@@ -2,6 +2,7 @@ import { PgkeepError } from "../errors.ts";
 import type { Json } from "../json.ts";
 import type { NeedablePorts, PortName } from "../ports/index.ts";
 import type { MetricDatum } from "../ports/metrics.ts";
+import { declaredPorts } from "./declared-ports.ts";
 import type { AnyStep, Run, RunOptions, StepContext, StepResult } from "./job.ts";
 
 /** How long a step may take to wind down after its deadline before it is given up. */
@@ -38,7 +39,7 @@ export async function executeStep(
   try {
     const context: StepContext<Json, PortName> = {
       config: options.config,
-      ports: options.ports as NeedablePorts,
+      ports: declaredPorts(step, options.ports as NeedablePorts),
       clock,
       input,
       resume,

@@ -69,8 +69,14 @@ export interface Step<
   always: boolean;
   /** Identity that this step's sessions log in with, where it is not the job's. */
   role?: DatabaseRole;
+  /** Which functions of a port it calls, where not all that jobs call: on AWS it may do no more than these need. */
+  calls?: Calls<Needs>;
   run(context: StepContext<Input, Needs>): Promise<StepResult<Output>>;
 }
+
+export type Calls<Needs extends PortName> = {
+  readonly [Name in Needs]?: readonly (keyof NeedablePorts[Name])[];
+};
 
 /** A step whose types are erased, as the runner and the constructs see it. */
 export type AnyStep = Omit<Step, "run"> & {
@@ -108,6 +114,7 @@ export function step<Input extends Json, Output extends Json, Needs extends Port
     timeoutSeconds: number;
     always?: boolean;
     role?: DatabaseRole;
+    calls?: Calls<Needs>;
     run(context: StepContext<Input, Needs>): Promise<StepResult<Output>>;
   },
 ): Step<Input, Output, Needs> {

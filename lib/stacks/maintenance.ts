@@ -2,17 +2,22 @@ import { Duration, Stack, type StackProps } from "aws-cdk-lib";
 import { ScheduleGroup } from "aws-cdk-lib/aws-scheduler";
 import { Queue, QueueEncryption } from "aws-cdk-lib/aws-sqs";
 import type { Construct } from "constructs";
-import type { Grants } from "../aws/grants.ts";
+import { grants as awsGrants, type Grants } from "../aws/grants.ts";
+import { stepCode } from "../constructs/bundle.ts";
 import { ScheduledJob } from "../constructs/job.ts";
 import type { DatabasePlatform } from "../constructs/platform.ts";
 import type { CodeFor } from "../constructs/step-function.ts";
+import { jobs as allJobs } from "../jobs/index.ts";
 import type { Job } from "../jobs/job.ts";
 
 export interface MaintenanceStackProps extends StackProps {
   platform: DatabasePlatform;
-  jobs: readonly Job[];
-  codeFor: CodeFor;
-  grants: Grants;
+  /** By default all. */
+  jobs?: readonly Job[];
+  /** By default the bundles of this package. */
+  codeFor?: CodeFor;
+  /** By default what the adapters of lib/aws call. */
+  grants?: Grants;
 }
 
 /** Every job of one database on its schedule. */
@@ -21,7 +26,7 @@ export class MaintenanceStack extends Stack {
   readonly deadLetterQueue: Queue;
 
   constructor(scope: Construct, id: string, props: MaintenanceStackProps) {
-    const { platform, jobs, codeFor, grants, ...stackProps } = props;
+    const { platform, jobs = allJobs, codeFor = stepCode, grants = awsGrants, ...stackProps } = props;
     super(scope, id, stackProps);
     const name = `pgkeep-${platform.config.key}`;
     this.deadLetterQueue = new Queue(this, "Undelivered", {

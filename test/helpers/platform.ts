@@ -60,7 +60,7 @@ export const markedGrants: Grants = {
   primary: (_, role) => marked("primary", `dbuser/${role}`),
   replicas: (_, role) => marked("primary", `dbuser/${role}`),
   restored: (_, role) => marked("restored", `restored/${role}`),
-  backups: () => marked("backups", "backups"),
+  backups: (_, __, calls = ["everything"]) => marked("backups", `backups/${calls.join(",")}`),
   routing: () => marked("routing", "routing"),
 };
 

@@ -2,6 +2,7 @@ import { Stack } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
 import * as lambda from "aws-cdk-lib/aws-lambda";
 import { describe, expect, it } from "vitest";
+import { grants } from "../../lib/aws/grants.ts";
 import { databaseConfigSchema } from "../../lib/config/schema.ts";
 import type { StateMachineDefinition } from "../../lib/constructs/state-machine-definition.ts";
 import { jobs } from "../../lib/jobs/index.ts";
@@ -25,13 +26,17 @@ interface Statement {
   Condition?: Record<string, Record<string, unknown>>;
 }
 
-function synthesize(list: readonly Job[] = jobs, schedules: Record<string, string> = {}) {
+function synthesize(
+  list: readonly Job[] = jobs,
+  schedules: Record<string, string> = {},
+  granted = markedGrants,
+) {
   const { app, platform } = makePlatform({ schedules: databaseConfigSchema.parse({ schedules }).schedules });
   const stack = new MaintenanceStack(app, "maintenance", {
     platform,
     jobs: list,
     codeFor: inline,
-    grants: markedGrants,
+    grants: granted,
   });
   const template = Template.fromStack(stack).toJSON() as { Resources: Record<string, Resource> };
   const database = Template.fromStack(Stack.of(platform.vpc)).toJSON();
@@ -130,6 +135,45 @@ describe("the role of a step", () => {
       "arn:aws:test:::dbuser/monitoring",
       "arn:aws:test:::dbuser/drill",
     ]);
+  });
+
+  it("goes no further than the functions of a port that the step says it calls", () => {
+    const backups = (name: string) =>
+      statementsOf(made.byName("AWS::IAM::Role", "RoleName", name))
+        .filter(({ Action }) => asList(Action).includes("test:backups"))
+        .map(({ Resource }) => Resource);
+    expect(backups("pgkeep-shop-back-up-copy")).toEqual(["arn:aws:test:::backups/list,create"]);
+    expect(backups("pgkeep-shop-drill-restore-clean-up")).toEqual([
+      "arn:aws:test:::backups/discard,markVerified",
+    ]);
+    expect(backups("pgkeep-shop-drill-restore-prove")).toEqual([]);
+  });
+
+  it("lets the drill delete nothing that it did not make", () => {
+    const real = synthesize(jobs, {}, grants);
+    const removing = real
+      .ofType("AWS::IAM::Role")
+      .flatMap(statementsOf)
+      .filter(({ Action }) => asList(Action).some((action) => action.startsWith("rds:DeleteDBInstance")));
+    expect(removing.length).toBeGreaterThan(0);
+    for (const { Condition } of removing) {
+      expect(Condition?.StringEquals).toMatchObject({
+        "aws:ResourceTag/pgkeep:restored-for": "drill",
+        "aws:ResourceTag/pgkeep:database": "shop",
+      });
+    }
+    const restoring = real
+      .ofType("AWS::IAM::Role")
+      .filter((role) => JSON.stringify(statementsOf(role)).includes("rds:RestoreDBInstance"));
+    expect(restoring.map(({ Properties }) => Properties.RoleName)).toEqual([
+      "pgkeep-shop-drill-restore-restore",
+    ]);
+  });
+
+  it("has a policy that fits into a role", () => {
+    for (const role of synthesize(jobs, {}, grants).ofType("AWS::IAM::Role")) {
+      expect(JSON.stringify(statementsOf(role)).length).toBeLessThan(10_240);
+    }
   });
 
   it("may use network interfaces only for steps in the VPC, and never from the step's own code", () => {
