@@ -24,8 +24,29 @@ const drills = "the names of restored databases end with the drill's run";
 /** IAM statements for these functions of the port `Backups`, each statement once. */
 export function backupStatements(resources: PlatformResources, calls: readonly string[]): GrantStatement[] {
   const makers = statementsByCall(resources);
-  const statements = calls.flatMap((call) => makers[call as JobBackupCall]?.() ?? []);
-  return statements.filter(({ sid }, index) => statements.findIndex((other) => other.sid === sid) === index);
+  const statements = jobBackupCalls.filter((call) => calls.includes(call)).flatMap((call) => makers[call]());
+  const distinct = statements.filter(
+    ({ sid }, index) => statements.findIndex((other) => other.sid === sid) === index,
+  );
+  return distinct
+    .map((statement) => ({
+      ...statement,
+      resources: statement.resources.filter(
+        (resource) => !distinct.some((other) => other !== statement && covers(other, statement, resource)),
+      ),
+    }))
+    .filter((statement) => statement.resources.length > 0);
+}
+
+/** Whether another statement allows the same on more than this resource. */
+function covers(other: GrantStatement, statement: GrantStatement, resource: string): boolean {
+  if (other.conditions !== undefined || statement.effect === "Deny" || other.effect === "Deny") return false;
+  return (
+    statement.actions.every((action) => other.actions.includes(action)) &&
+    other.resources.some(
+      (wider) => wider !== resource && wider.endsWith("*") && resource.startsWith(wider.slice(0, -1)),
+    )
+  );
 }
 
 /** What instances and clusters are called in actions and ARNs. */
@@ -97,7 +118,7 @@ function statementsByCall(resources: PlatformResources): Record<JobBackupCall, (
             conditions: { StringEquals: { [`aws:RequestTag/${snapshotTag}`]: key } },
             reason: dated,
           },
-          useKey("ReadKeyForCopies", [region, ...copyToRegions]),
+          useKey([region, ...copyToRegions]),
         ];
   const describeInstances = (which: string, sid: string): GrantStatement => ({
     sid,
@@ -120,13 +141,13 @@ function statementsByCall(resources: PlatformResources): Record<JobBackupCall, (
       : { sid: "ReadRecoveryWindow", actions: ["rds:DescribeDBClusters"], resources: [original] };
 
   /** RDS makes grants on the key in the caller's name when it copies or restores what is encrypted with it. */
-  function useKey(sid: string, regions: string[]): GrantStatement {
+  function useKey(regions: string[]): GrantStatement {
     const services = regions.map((where) => `rds.${where}.amazonaws.com`);
     const keys = kmsKeyArn.includes(":key/mrk-")
       ? regions.map((where) => kmsKeyArn.replace(`:kms:${region}:`, `:kms:${where}:`))
       : [kmsKeyArn];
     return {
-      sid,
+      sid: "UseKey",
       actions: ["kms:CreateGrant", "kms:DescribeKey"],
       resources: keys,
       conditions: { StringEquals: { "kms:ViaService": services } },
@@ -217,7 +238,7 @@ function statementsByCall(resources: PlatformResources): Record<JobBackupCall, (
         conditions: { StringEquals: taggedForDrill },
         reason: drills,
       },
-      useKey("UseKeyToRestore", [region]),
+      useKey([region]),
     ],
     discard: () => [
       ...findRestored,

@@ -1,9 +1,7 @@
 import {
   AddTagsToResourceCommand,
   CreateDBInstanceCommand,
-  CreateDBParameterGroupCommand,
   CreateDBSnapshotCommand,
-  CreateDBSubnetGroupCommand,
   DescribeDBInstancesCommand,
   DescribeDBSnapshotsCommand,
 } from "@aws-sdk/client-rds";
@@ -14,6 +12,7 @@ import { type PlatformResources, restoredTag, snapshotTag } from "../../lib/aws/
 import type { Backups } from "../../lib/ports/backups.ts";
 import { throttled, unavailable, useWire } from "../helpers/aws-wire.ts";
 import { motoCredentials, noMoto, useMoto } from "../helpers/moto.ts";
+import { makePlatform } from "../helpers/moto-rds.ts";
 import { platform } from "./platform.ts";
 
 describe.skipIf(noMoto !== undefined)(`backups on RDS${noMoto === undefined ? "" : ` (${noMoto})`}`, () => {
@@ -26,39 +25,25 @@ describe.skipIf(noMoto !== undefined)(`backups on RDS${noMoto === undefined ? ""
     rdsBackups(clients(), { ...resources, ...more }, { discardPollMilliseconds: 10 });
 
   beforeAll(async () => {
-    const rds = clients().rds();
-    const subnets = await makeSubnets(moto.endpoint);
-    resources = platform({ restore: { ...resources.restore, securityGroupIds: [subnets.securityGroupId] } });
-    await rds.send(
-      new CreateDBSubnetGroupCommand({
-        DBSubnetGroupName: "pgkeep-shop",
-        DBSubnetGroupDescription: "isolated",
-        SubnetIds: subnets.subnetIds,
-      }),
-    );
-    await rds.send(
-      new CreateDBParameterGroupCommand({
-        DBParameterGroupName: "pgkeep-shop",
-        DBParameterGroupFamily: "postgres17",
-        Description: "for tests",
-      }),
-    );
-    for (const identifier of ["pgkeep-shop-primary", "other"]) {
-      await rds.send(
+    resources = await makePlatform(moto.endpoint, clients().rds(), platform());
+    await makeInstance("other");
+  }, 60_000);
+  afterEach(() => wire.reset());
+
+  async function makeInstance(id: string): Promise<void> {
+    await clients()
+      .rds()
+      .send(
         new CreateDBInstanceCommand({
-          DBInstanceIdentifier: identifier,
+          DBInstanceIdentifier: id,
           DBInstanceClass: "db.m7g.large",
           Engine: "postgres",
-          EngineVersion: "17.4",
-          AllocatedStorage: 100,
-          StorageEncrypted: true,
+          AllocatedStorage: 20,
           MasterUsername: "postgres",
           MasterUserPassword: "not-a-secret",
         }),
       );
-    }
-  }, 60_000);
-  afterEach(() => wire.reset());
+  }
 
   const snapshot = async (id: string, tags: Record<string, string> = {}, source = "pgkeep-shop-primary") => {
     await clients()
@@ -398,17 +383,7 @@ describe.skipIf(noMoto !== undefined)(`backups on RDS${noMoto === undefined ? ""
     });
 
     it("neither continues nor discards an instance that it did not make", async () => {
-      const rds = clients().rds();
-      await rds.send(
-        new CreateDBInstanceCommand({
-          DBInstanceIdentifier: "pgkeep-shop-innocent",
-          DBInstanceClass: "db.m7g.large",
-          Engine: "postgres",
-          AllocatedStorage: 20,
-          MasterUsername: "postgres",
-          MasterUserPassword: "not-a-secret",
-        }),
-      );
+      await makeInstance("pgkeep-shop-innocent");
       wire.reset();
       for (const name of ["innocent", "primary"]) {
         await expect(backups().discard(name)).rejects.toMatchObject({ code: "refused" });
@@ -485,39 +460,4 @@ function inPagesOf(size: number) {
     const marker = from + size < all.length ? `<Marker>${from + size}</Marker>` : "";
     return `<DescribeDBSnapshotsResponse><DescribeDBSnapshotsResult><DBSnapshots>${page.join("")}</DBSnapshots>${marker}</DescribeDBSnapshotsResult></DescribeDBSnapshotsResponse>`;
   };
-}
-
-/** A network in the emulator, by the EC2 protocol: there is no EC2 client among the dependencies. */
-async function makeSubnets(endpoint: string): Promise<{ subnetIds: string[]; securityGroupId: string }> {
-  const call = async (parameters: Record<string, string>): Promise<string> => {
-    const answer = await fetch(endpoint, {
-      method: "POST",
-      headers: {
-        "content-type": "application/x-www-form-urlencoded",
-        authorization:
-          "AWS4-HMAC-SHA256 Credential=testing/20260101/eu-west-1/ec2/aws4_request, SignedHeaders=host, Signature=0",
-      },
-      body: new URLSearchParams({ Version: "2016-11-15", ...parameters }).toString(),
-    });
-    return answer.text();
-  };
-  const first = (text: string, tag: string) => new RegExp(`<${tag}>([^<]+)<`).exec(text)?.[1] ?? "";
-  const vpc = first(await call({ Action: "CreateVpc", CidrBlock: "10.20.0.0/16" }), "vpcId");
-  const subnetIds: string[] = [];
-  for (const [index, zone] of ["eu-west-1a", "eu-west-1b"].entries()) {
-    const made = await call({
-      Action: "CreateSubnet",
-      VpcId: vpc,
-      CidrBlock: `10.20.${index}.0/24`,
-      AvailabilityZone: zone,
-    });
-    subnetIds.push(first(made, "subnetId"));
-  }
-  const group = await call({
-    Action: "CreateSecurityGroup",
-    GroupName: "pgkeep",
-    GroupDescription: "database",
-    VpcId: vpc,
-  });
-  return { subnetIds, securityGroupId: first(group, "groupId") };
 }
