@@ -273,6 +273,12 @@ const roles = z
       .describe(
         "The roles are named <prefix>_owner, _reader, _writer, _app, _reporting and _migrations; by default the database's name",
       ),
+    logins: z
+      .enum(["password", "iam"])
+      .default("password")
+      .describe(
+        "On AWS, how the application, reporting and migrations log in to the database: with passwords that are kept in Secrets Manager and rotated, or with IAM tokens, end to end through the pooler",
+      ),
     application: z
       .strictObject({
         statementTimeoutSeconds: seconds({ min: 1, max: 86_400 })

@@ -11,7 +11,7 @@ import { makeInstance } from "./database-instance.ts";
 import { makeMultiAzCluster } from "./database-multi-az-cluster.ts";
 import { identifiersOf } from "./identifiers.ts";
 import type { Network } from "./network.ts";
-import type { DatabasePlatform, MetricDimensions } from "./platform.ts";
+import type { AccessiblePlatform, MetricDimensions } from "./platform.ts";
 import { makeSurroundings, type Surroundings } from "./server-options.ts";
 import type { Servers } from "./servers.ts";
 import { assertDeployable } from "./validate.ts";
@@ -32,16 +32,16 @@ const topologies = {
  * point-in-time recovery, final snapshots, forced TLS, and no way in but from the security groups it offers.
  * @throws UsageError (`configuration`) for what AWS would refuse
  */
-export class PostgresDatabase extends Construct implements DatabasePlatform {
+export class PostgresDatabase extends Construct implements AccessiblePlatform {
   readonly config: DatabaseConfig;
   readonly resources: PlatformResources;
-  readonly network: Network;
   readonly vpc: IVpc;
   readonly subnets: SubnetSelection;
   readonly clientSecurityGroup: ISecurityGroup;
   /** For applications that connect directly, to replicas for example. */
   readonly applicationSecurityGroup: ISecurityGroup;
   readonly databaseSecurityGroup: ISecurityGroup;
+  readonly endpointSecurityGroup: ISecurityGroup;
   readonly encryptionKey: IKey;
   readonly masterSecret: ISecret;
   readonly metricDimensions: MetricDimensions;
@@ -54,12 +54,12 @@ export class PostgresDatabase extends Construct implements DatabasePlatform {
     const around = makeSurroundings(this, config, network);
     const servers = topologies[config.database.topology](this, config, around);
     this.config = config;
-    this.network = network;
     this.vpc = network.vpc;
     this.subnets = network.subnets;
     this.clientSecurityGroup = around.clientGroup;
     this.applicationSecurityGroup = around.applicationGroup;
     this.databaseSecurityGroup = around.databaseGroup;
+    this.endpointSecurityGroup = network.endpointSecurityGroup;
     this.encryptionKey = around.key;
     this.masterSecret = attachSecret(around, servers);
     this.metricDimensions = {

@@ -46,7 +46,6 @@ export class IsolatedNetwork extends Construct implements Network {
             this,
             "EndpointSecurityGroup",
             config.existingEndpointSecurityGroupId,
-            { mutable: false },
           );
   }
 

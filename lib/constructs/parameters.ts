@@ -52,7 +52,7 @@ const rules: readonly Rule[] = [
     value: "TLSv1.2",
     apply: "dynamic",
     reason: "Older protocols are broken, and nothing that pgkeep serves needs them",
-    source: "RFC 8996",
+    source: "RFC 8996, Deprecating TLS 1.0 and TLS 1.1",
   },
   {
     name: "password_encryption",

@@ -1,5 +1,6 @@
 import type { ISecurityGroup, IVpc, SubnetSelection } from "aws-cdk-lib/aws-ec2";
 import type { IKey } from "aws-cdk-lib/aws-kms";
+import type { ISecret } from "aws-cdk-lib/aws-secretsmanager";
 import type { PlatformResources } from "../aws/resources.ts";
 import type { DatabaseConfig } from "../config/schema.ts";
 
@@ -33,4 +34,17 @@ export interface DatabasePlatform {
   readonly clientSecurityGroup: ISecurityGroup;
   readonly encryptionKey: IKey;
   readonly metricDimensions: MetricDimensions;
+}
+
+/** What else the constructs of access need: whoever sets roles up, and the proxy. */
+export interface AccessiblePlatform extends DatabasePlatform {
+  /** Of the master user, with host and port. */
+  readonly masterSecret: ISecret;
+  readonly databaseSecurityGroup: ISecurityGroup;
+  /** For applications: admitted to the database and its proxy. */
+  readonly applicationSecurityGroup: ISecurityGroup;
+  /** Of the endpoint for Secrets Manager. */
+  readonly endpointSecurityGroup: ISecurityGroup;
+  /** What a proxy serves: exactly one identifier. */
+  readonly proxyTarget: { instanceIdentifiers?: string[]; clusterIdentifiers?: string[] };
 }

@@ -7,6 +7,7 @@ import * as rds from "aws-cdk-lib/aws-rds";
 import * as secretsmanager from "aws-cdk-lib/aws-secretsmanager";
 import type { Construct } from "constructs";
 import type { DatabaseConfig } from "../config/schema.ts";
+import { admit } from "./admit.ts";
 import { databasePort, identifiersOf } from "./identifiers.ts";
 import { allowLogs } from "./log-key.ts";
 import type { Network } from "./network.ts";
@@ -94,16 +95,9 @@ function makeGroups(scope: Construct, config: DatabaseConfig, vpc: ec2.IVpc) {
     [clientGroup, "jobs"],
     [applicationGroup, "applications"],
   ] as const) {
-    admit(databaseGroup, client, who);
+    admit({ to: databaseGroup, from: client, who });
   }
   return { databaseGroup, clientGroup, applicationGroup };
-}
-
-/** Opens the database's port from one security group to another, on both sides. */
-export function admit(server: ec2.ISecurityGroup, client: ec2.ISecurityGroup, who: string): void {
-  const port = ec2.Port.tcp(databasePort);
-  server.addIngressRule(client, port, `PostgreSQL from ${who}`);
-  client.addEgressRule(server, port, "PostgreSQL");
 }
 
 /**

@@ -68,3 +68,31 @@ export function assertDeployable(config: DatabaseConfig): void {
     );
   }
 }
+
+/**
+ * Refuses what RDS Proxy cannot serve, with what can.
+ * @throws UsageError (`configuration`)
+ */
+export function assertProxyServes(config: DatabaseConfig, readerEndpoint: boolean): void {
+  const { database, pooling } = config;
+  if (pooling.mode === "session") {
+    throw new UsageError(
+      `${config.key}: pooling.mode: RDS Proxy gives a connection back after each transaction and has no session mode`,
+      {
+        remedy:
+          "set pooling.mode to transaction, or pooling.enabled to false and run PgBouncer: `pgkeep` writes its configuration from the same settings",
+      },
+      "configuration",
+    );
+  }
+  if (readerEndpoint && database.topology !== "aurora") {
+    throw new UsageError(
+      `${config.key}: database.topology: a proxy before ${database.topology === "instance" ? "an RDS instance" : "a Multi-AZ cluster"} serves its writer only and can have no reader endpoint`,
+      {
+        remedy:
+          "read from the replicas that the routing document names, with PgBouncer before each where connections are many, or set database.topology to aurora",
+      },
+      "configuration",
+    );
+  }
+}

@@ -1,4 +1,4 @@
-import { Fn, Stack, type StackProps } from "aws-cdk-lib";
+import { CfnWaitConditionHandle, Fn, Stack, type StackProps } from "aws-cdk-lib";
 import type { Construct } from "constructs";
 import type { Config } from "../config/schema.ts";
 import { IsolatedNetwork, type Network } from "../constructs/network.ts";
@@ -15,7 +15,10 @@ export class NetworkStack extends Stack {
   constructor(scope: Construct, id: string, props: NetworkStackProps) {
     super(scope, id, props);
     this.#zones = props.config.network.availabilityZones;
-    this.network = new IsolatedNetwork(this, "Network", { config: props.config.network });
+    const { network } = props.config;
+    this.network = new IsolatedNetwork(this, "Network", { config: network });
+    // A template may not be empty, and here everything exists already.
+    if (network.existingEndpointSecurityGroupId !== undefined) new CfnWaitConditionHandle(this, "Nothing");
   }
 
   /** By number, whatever the region calls them: their names would take a look-up, and that takes credentials. */
