@@ -33,7 +33,7 @@ function sourceFiles(folder: string): SourceFile[] {
 }
 
 const library = sourceFiles("lib");
-const everything = [...library, ...sourceFiles("bin")];
+const everything = [...library, ...sourceFiles("bin"), ...sourceFiles("lambdas")];
 
 /** First path segment below lib, or the file itself: `lib/jobs/vacuum.ts` → `jobs`, `lib/errors.ts` → `errors.ts`. */
 function layerOf(path: string): string {
@@ -57,7 +57,7 @@ const allowed: Record<string, string[]> = {
   sandbox: [...foundations, "postgres", ...core, "environment.ts"],
   url: [...foundations, "postgres", "routing", "environment.ts"],
   aws: [...foundations, "postgres", "routing", "install", "environment.ts"],
-  constructs: [...foundations, "config", "jobs", "aws"],
+  constructs: [...foundations, "config", "jobs", "aws", "install"],
   stacks: [...foundations, "config", "jobs", "aws", "constructs"],
   cli: [
     ...foundations,
@@ -110,6 +110,8 @@ describe("dependency rule", () => {
     ["log-update", /^lib\/cli\//],
     ["node:child_process", /^lib\/sandbox\//],
     ["yaml", /^lib\/(config|cli)\//],
+    ["esbuild", /^lib\/constructs\/bundle\.ts$/],
+    ["@aws-lambda-powertools/logger", /^lambdas\//],
   ])("keeps %s in its place", (specifier, place) => {
     const importers = everything.filter((file) => file.imports.some(({ target }) => target === specifier));
     expect(importers.map((file) => file.path).filter((path) => !place.test(path))).toEqual([]);
@@ -122,6 +124,18 @@ describe("dependency rule", () => {
   ])("uses %s only at the edge", (_, pattern, place) => {
     const users = everything.filter((file) => pattern.test(file.text)).map((file) => file.path);
     expect(users.filter((path) => !place.test(path))).toEqual([]);
+  });
+
+  it("lets functions import jobs and adapters, and nothing of the sandbox, the command line or the CDK", () => {
+    const offences = everything.flatMap((file) =>
+      file.imports
+        .filter(() => file.path.startsWith("lambdas/"))
+        .filter(({ target }) =>
+          /^lib\/(sandbox|cli|url|constructs|stacks)\/|^aws-cdk-lib|^@aws-sdk/.test(target),
+        )
+        .map(({ target }) => `${file.path} imports ${target}`),
+    );
+    expect(offences).toEqual([]);
   });
 
   it("keeps adapters apart", () => {
