@@ -1,0 +1,50 @@
+import { App, type AppProps } from "aws-cdk-lib";
+import type { Construct } from "constructs";
+import type { Config } from "../config/schema.ts";
+import { functionCode } from "../constructs/bundle.ts";
+import { AccessStack } from "./access.ts";
+import { DatabaseStack } from "./database.ts";
+import { MaintenanceStack } from "./maintenance.ts";
+import { NetworkStack } from "./network.ts";
+import { ObservabilityStack } from "./observability.ts";
+
+/**
+ * Puts the stacks of a whole configuration into an app or stage: one network, and for each database stacks that
+ * live and change apart. References go from the network to the database and from there to the others.
+ * @throws UsageError (`configuration`) for what AWS would refuse
+ */
+export function addStacks(scope: Construct, config: Config): void {
+  const { network } = new NetworkStack(scope, "pgkeep-network", {
+    config,
+    description: "pgkeep: the network that the databases share",
+  });
+  for (const database of config.databases) {
+    const { key } = database;
+    const { platform } = new DatabaseStack(scope, `pgkeep-${key}-database`, {
+      config: database,
+      network,
+      description: `pgkeep: the database ${key} and its data`,
+    });
+    new AccessStack(scope, `pgkeep-${key}-access`, {
+      platform,
+      code: { bootstrap: functionCode("bootstrap"), rotate: functionCode("rotate") },
+      description: `pgkeep: logins, roles and proxy of the database ${key}`,
+    });
+    new MaintenanceStack(scope, `pgkeep-${key}-maintenance`, {
+      platform,
+      description: `pgkeep: the jobs of the database ${key}`,
+    });
+    new ObservabilityStack(scope, `pgkeep-${key}-observability`, {
+      platform,
+      config,
+      description: `pgkeep: alarms, dashboard and notifications of the database ${key}`,
+    });
+  }
+}
+
+/** An app with the stacks of a configuration, not yet synthesized. */
+export function buildApp(config: Config, props: AppProps = {}): App {
+  const app = new App({ analyticsReporting: false, autoSynth: false, ...props });
+  addStacks(app, config);
+  return app;
+}
