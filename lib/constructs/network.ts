@@ -117,7 +117,6 @@ export class IsolatedNetwork extends Construct implements Network {
           "secretsmanager:GetSecretValue",
           "secretsmanager:PutSecretValue",
           "secretsmanager:UpdateSecretVersionStage",
-          "secretsmanager:GetRandomPassword",
         ],
         resources: ["*"],
         conditions: { StringEquals: { "aws:PrincipalAccount": Stack.of(this).account } },
