@@ -11,7 +11,7 @@ import { jobResourceName } from "../aws/job-names.ts";
 import { longestPeriodSeconds } from "../config/schedule.ts";
 import type { Job } from "../jobs/job.ts";
 import type { DatabasePlatform } from "./platform.ts";
-import { policyDocument } from "./policy.ts";
+import { explainWildcards, policyDocument } from "./policy.ts";
 import { schedulerExpression } from "./schedule-expression.ts";
 import { stateMachineDefinition } from "./state-machine-definition.ts";
 import { type CodeFor, functionTimeoutSeconds, StepFunction } from "./step-function.ts";
@@ -125,6 +125,7 @@ export class ScheduledJob extends Construct {
       assumedBy: servicePrincipal(stack, "states.amazonaws.com", ownArn),
       inlinePolicies: { run: policyDocument(statements) },
     });
+    explainWildcards(role, statements);
     const definition = stateMachineDefinition({
       job,
       functionArns,

@@ -10,7 +10,7 @@ import { beyondDefaults } from "../config/beyond-defaults.ts";
 import type { AnyStep, Job } from "../jobs/job.ts";
 import { interfaceStatements } from "./interface-grants.ts";
 import type { DatabasePlatform } from "./platform.ts";
-import { policyDocument } from "./policy.ts";
+import { explainWildcards, policyDocument } from "./policy.ts";
 
 /** The longest that a Lambda runs (AWS Lambda quotas). A step that may take longer stops there and says what is left. */
 const longestSeconds = 900;
@@ -61,6 +61,7 @@ export class StepFunction extends Construct {
       assumedBy: new iam.ServicePrincipal("lambda.amazonaws.com"),
       inlinePolicies: { step: policyDocument(this.statements) },
     });
+    explainWildcards(role, this.statements);
     this.function = new lambda.Function(this, "Function", {
       functionName,
       description: `${job.summary} (${step.name})`,
