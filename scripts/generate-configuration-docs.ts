@@ -1,8 +1,10 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { renderJsonSchema } from "../lib/config/json-schema.ts";
 import { renderConfigurationReference } from "../lib/config/reference.ts";
+import { renderAlarmReference } from "../lib/constructs/alarm-reference.ts";
 
 const docs = new URL("../docs/", import.meta.url);
 await mkdir(docs, { recursive: true });
 await writeFile(new URL("configuration.md", docs), renderConfigurationReference());
 await writeFile(new URL("pgkeep.schema.json", docs), renderJsonSchema());
+await writeFile(new URL("alarms.md", docs), renderAlarmReference());

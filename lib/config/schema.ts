@@ -338,7 +338,9 @@ const alarms = z
     cpuPercent: percent.default(90).describe("Average CPU use above which a page is sent"),
     freeStoragePercent: percent
       .default(10)
-      .describe("Free storage, of what autoscaling allows, below which a page is sent"),
+      .describe(
+        "Free storage, of storageGigabytes, at or below which a page is sent; half of it while storage may grow by itself",
+      ),
     replicaLagSeconds: seconds({ min: 1, max: 86_400 })
       .default(60)
       .describe("Replica lag above which a page is sent"),
