@@ -15,6 +15,18 @@ export function beyondDefaults(config: DatabaseConfig): string {
   return JSON.stringify({ key, ...difference(sections, configDefaults()) });
 }
 
+/** The same without what only alarms read: changing that must not touch a function. */
+export function beyondDefaultsForJobs(config: DatabaseConfig): string {
+  const { enabled, cpuPercent, replicaLagSeconds } = configDefaults().alarms;
+  return beyondDefaults({ ...config, alarms: { ...config.alarms, enabled, cpuPercent, replicaLagSeconds } });
+}
+
+/** The same without what neither roles nor passwords depend on: limits of alarms, and schedules. */
+export function beyondDefaultsForAccess(config: DatabaseConfig): string {
+  const { alarms, schedules } = configDefaults();
+  return beyondDefaults({ ...config, alarms, schedules });
+}
+
 function difference(value: Section, defaults: Section): Section {
   const different: Section = {};
   for (const name of Object.keys(value).sort()) {

@@ -7,11 +7,11 @@ import type { ISecret } from "aws-cdk-lib/aws-secretsmanager";
 import { Construct } from "constructs";
 import type { GrantStatement } from "../aws/grants.ts";
 import { environmentNames } from "../aws/resources.ts";
-import { beyondDefaults } from "../config/beyond-defaults.ts";
+import { beyondDefaultsForAccess } from "../config/beyond-defaults.ts";
 import { identifiersOf } from "./identifiers.ts";
 import { interfaceStatements } from "./interface-grants.ts";
 import type { AccessiblePlatform } from "./platform.ts";
-import { policyDocument } from "./policy.ts";
+import { explainWildcards, policyDocument } from "./policy.ts";
 
 /** Longer than any lock that an installation or a change of password waits for. */
 const timeout = Duration.minutes(5);
@@ -65,6 +65,7 @@ export class AccessFunction extends Construct {
       assumedBy: new iam.ServicePrincipal("lambda.amazonaws.com"),
       inlinePolicies: { access: policyDocument(this.statements) },
     });
+    explainWildcards(role, this.statements);
     this.function = new lambda.Function(this, "Function", {
       functionName,
       description: props.description,
@@ -83,7 +84,7 @@ export class AccessFunction extends Construct {
       securityGroups: [securityGroup],
       environment: {
         [environmentNames.resources]: Stack.of(this).toJsonString(platform.resources),
-        [environmentNames.config]: beyondDefaults(platform.config),
+        [environmentNames.config]: beyondDefaultsForAccess(platform.config),
         [environmentNames.masterSecret]: platform.masterSecret.secretArn,
         [environmentNames.loginSecrets]: Stack.of(this).toJsonString(
           Object.fromEntries(

@@ -21,6 +21,8 @@ export function makeInstance(scope: Construct, config: DatabaseConfig, around: S
   const parameters = new rds.CfnDBParameterGroup(scope, "Parameters", parameterGroupProps(config));
   const shared = {
     ...instanceProps(config, around),
+    // Of Aurora's instances this is the cluster's to say.
+    copyTagsToSnapshot: true,
     dbParameterGroupName: parameters.ref,
     vpcSecurityGroups: [around.databaseGroup.securityGroupId],
     enableIamDatabaseAuthentication: true,

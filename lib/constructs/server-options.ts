@@ -147,7 +147,6 @@ export function instanceProps(config: DatabaseConfig, around: Surroundings) {
     // The major version is pinned. Minors follow: AWS retires them, and a pinned one then fails to deploy.
     autoMinorVersionUpgrade: true,
     caCertificateIdentifier: certificateAuthority,
-    copyTagsToSnapshot: true,
     preferredMaintenanceWindow: config.maintenance.window,
     enablePerformanceInsights: true,
     performanceInsightsKmsKeyId: around.key.keyArn,

@@ -3,6 +3,7 @@ import type { Construct } from "constructs";
 import type { Config } from "../config/schema.ts";
 import { functionCode } from "../constructs/bundle.ts";
 import { AccessStack } from "./access.ts";
+import { acknowledgeFindings } from "./acknowledged.ts";
 import { DatabaseStack } from "./database.ts";
 import { MaintenanceStack } from "./maintenance.ts";
 import { NetworkStack } from "./network.ts";
@@ -20,25 +21,27 @@ export function addStacks(scope: Construct, config: Config): void {
   });
   for (const database of config.databases) {
     const { key } = database;
-    const { platform } = new DatabaseStack(scope, `pgkeep-${key}-database`, {
+    const data = new DatabaseStack(scope, `pgkeep-${key}-database`, {
       config: database,
       network,
       description: `pgkeep: the database ${key} and its data`,
     });
-    new AccessStack(scope, `pgkeep-${key}-access`, {
+    const { platform } = data;
+    const access = new AccessStack(scope, `pgkeep-${key}-access`, {
       platform,
       code: { bootstrap: functionCode("bootstrap"), rotate: functionCode("rotate") },
       description: `pgkeep: logins, roles and proxy of the database ${key}`,
     });
-    new MaintenanceStack(scope, `pgkeep-${key}-maintenance`, {
+    const maintenance = new MaintenanceStack(scope, `pgkeep-${key}-maintenance`, {
       platform,
       description: `pgkeep: the jobs of the database ${key}`,
     });
-    new ObservabilityStack(scope, `pgkeep-${key}-observability`, {
+    const observability = new ObservabilityStack(scope, `pgkeep-${key}-observability`, {
       platform,
       config,
       description: `pgkeep: alarms, dashboard and notifications of the database ${key}`,
     });
+    for (const stack of [data, access, maintenance, observability]) acknowledgeFindings(stack);
   }
 }
 

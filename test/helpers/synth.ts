@@ -1,0 +1,164 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type App, Validations } from "aws-cdk-lib";
+import type { CloudAssembly } from "aws-cdk-lib/cx-api";
+import { AwsSolutionsChecks } from "cdk-nag";
+import { afterAll } from "vitest";
+import { parseConfig } from "../../lib/config/load.ts";
+import { packageRoot } from "../../lib/package-root.ts";
+import { buildApp } from "../../lib/stacks/app.ts";
+
+/** Configurations that every synthesis test goes through, by name. */
+export const configurations = {
+  minimal: "",
+  instance: "database: { name: shop }",
+  "multi-az-cluster": "database: { name: shop, topology: multi-az-cluster }",
+  aurora: "database: { name: shop, topology: aurora }",
+  "aurora serverless": "database: { name: shop, topology: aurora, instanceClass: serverless }",
+  "no replicas, no pooler":
+    "{ database: { name: shop }, replicas: { count: 0 }, pooling: { enabled: false } }",
+  "two databases": `
+    databases:
+      shop: {}
+      reports: { database: { topology: aurora }, replicas: { count: 1 } }
+    notifications: { page: [on-call@example.com], ticket: [database-team@example.com] }`,
+  "existing VPC": `
+    database: { name: shop }
+    network:
+      existingVpcId: vpc-0123456789abcdef0
+      existingSubnetIds: [subnet-0123456789abcdef0, subnet-0123456789abcdef1, subnet-0123456789abcdef2]`,
+} as const satisfies Record<string, string>;
+
+export type ConfigurationName = keyof typeof configurations;
+export const configurationNames = Object.keys(configurations) as ConfigurationName[];
+
+/** The context that `npx cdk synth` runs with. */
+export function cdkContext(): Record<string, unknown> {
+  const { context } = JSON.parse(readFileSync(join(packageRoot, "cdk.json"), "utf8")) as {
+    context: Record<string, unknown>;
+  };
+  return context;
+}
+
+export interface CloudResource {
+  Type: string;
+  Properties?: Record<string, unknown>;
+  DeletionPolicy?: string;
+  UpdateReplacePolicy?: string;
+  DependsOn?: string | string[];
+  Metadata?: Record<string, unknown>;
+}
+
+export interface CloudTemplate {
+  Resources: Record<string, CloudResource>;
+  Outputs?: Record<string, unknown>;
+  Parameters?: Record<string, unknown>;
+  Conditions?: Record<string, unknown>;
+}
+
+/** One resource of a synthesized app, and where it stands. */
+export interface PlacedResource extends CloudResource {
+  stack: string;
+  logicalId: string;
+}
+
+export interface Violation {
+  plugin: string;
+  rule: string;
+  severity: string;
+  places: string[];
+  description: string;
+}
+
+export interface Synthesized {
+  app: App;
+  assembly: CloudAssembly;
+  directory: string;
+  /** By stack name. */
+  templates: Record<string, CloudTemplate>;
+  resources: PlacedResource[];
+  /** What the bundled validator (and cdk-nag, when asked) said beyond what is acknowledged. */
+  violations: Violation[];
+}
+
+export interface SynthOptions {
+  /** Also run cdk-nag's AwsSolutions pack. */
+  nag?: boolean;
+  /** Puts something more into the app. */
+  add?: (app: App) => void;
+}
+
+export interface Synthesizer {
+  /** The cloud assembly of a configuration's text, as `npx cdk synth` makes it. */
+  text(text: string, options?: SynthOptions): Synthesized;
+  /** One of `configurations`, made once for the test file. */
+  named(name: ConfigurationName): Synthesized;
+}
+
+/** Call at the top level of a test file: what is synthesized is removed after its last test. */
+export function useSynthesizer(): Synthesizer {
+  const directories: string[] = [];
+  const made = new Map<ConfigurationName, Synthesized>();
+  afterAll(() => {
+    for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+  });
+  const text = (given: string, options: SynthOptions = {}): Synthesized => {
+    const directory = mkdtempSync(join(tmpdir(), "pgkeep-synth-"));
+    directories.push(directory);
+    const app = buildApp(parseConfig(given, "pgkeep.yaml"), {
+      outdir: directory,
+      // Findings are read from the report: the message of a failed synthesis names no rule.
+      context: { ...cdkContext(), "@aws-cdk/core:failSynthOnValidationErrors": false },
+    });
+    options.add?.(app);
+    if (options.nag === true) Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
+    return read(app, app.synth(), directory);
+  };
+  const named = (name: ConfigurationName): Synthesized => {
+    const known = made.get(name) ?? text(configurations[name]);
+    made.set(name, known);
+    return known;
+  };
+  return { text, named };
+}
+
+function read(app: App, assembly: CloudAssembly, directory: string): Synthesized {
+  const templates = Object.fromEntries(
+    assembly.stacks.map((stack) => [stack.stackName, stack.template as CloudTemplate]),
+  );
+  const resources = Object.entries(templates).flatMap(([stack, template]) =>
+    Object.entries(template.Resources).map(([logicalId, resource]) => ({ ...resource, stack, logicalId })),
+  );
+  return { app, assembly, directory, templates, resources, violations: readViolations(directory) };
+}
+
+interface ReportedViolation {
+  ruleName: string;
+  description?: string;
+  severity?: string;
+  violatingConstructs?: { constructPath?: string; cloudFormationResource?: { logicalId?: string } }[];
+}
+
+function readViolations(directory: string): Violation[] {
+  const report = JSON.parse(readFileSync(join(directory, "validation-report.json"), "utf8")) as {
+    pluginReports: { pluginName: string; violations: ReportedViolation[] }[];
+  };
+  return report.pluginReports.flatMap(({ pluginName, violations }) =>
+    violations.map((violation) => ({
+      plugin: pluginName,
+      rule: violation.ruleName,
+      severity: violation.severity ?? "",
+      places: (violation.violatingConstructs ?? []).map((place) => place.constructPath ?? "?"),
+      description: violation.description ?? "",
+    })),
+  );
+}
+
+/** File names of an assembly's templates. */
+export function templateFiles(directory: string): string[] {
+  return readdirSync(directory)
+    .filter((name) => name.endsWith(".template.json"))
+    .toSorted()
+    .map((name) => join(directory, name));
+}

@@ -1,0 +1,80 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { type Synthesized, useSynthesizer } from "../helpers/synth.ts";
+
+const synthesizer = useSynthesizer();
+
+/** Templates and lists of assets as text, by file name: asset hashes are in both. */
+function files({ directory }: Synthesized): Record<string, string> {
+  const names = readdirSync(directory).filter((name) => /\.(template|assets)\.json$/.test(name));
+  return Object.fromEntries(
+    names.toSorted().map((name) => [name, readFileSync(join(directory, name), "utf8")]),
+  );
+}
+
+/** Names of the files that are not the same in both. */
+function changed(before: Synthesized, after: Synthesized): string[] {
+  const [old, now] = [files(before), files(after)];
+  return [...new Set([...Object.keys(old), ...Object.keys(now)])]
+    .filter((name) => old[name] !== now[name])
+    .toSorted();
+}
+
+const shop = (sections = "") => `
+  databases: { shop: { ${sections} }, reports: { database: { topology: aurora } } }`;
+
+describe("synthesis", () => {
+  it("makes the same templates and the same asset hashes each time", () => {
+    const once = synthesizer.text(shop());
+    expect(Object.keys(files(once)).length).toBeGreaterThan(3);
+    expect(changed(once, synthesizer.text(shop()))).toEqual([]);
+  });
+
+  it("changes nothing when a default is written out", () => {
+    const explicit = "replicas: { count: 2 }, alarms: { cpuPercent: 90 }, backups: { keepDaily: 7 }";
+    expect(changed(synthesizer.text(shop()), synthesizer.text(shop(explicit)))).toEqual([]);
+  });
+
+  // The health check says of these two how near they are.
+  it.each(["transactionIdsPage: 900000000", "freeStoragePercent: 15"])(
+    "changes only the observability and the jobs of one database for alarms: { %s }",
+    (limit) => {
+      const after = synthesizer.text(shop(`alarms: { ${limit} }`));
+      const names = changed(synthesizer.text(shop()), after).filter((name) =>
+        name.endsWith(".template.json"),
+      );
+      expect(names).toEqual([
+        "pgkeep-shop-maintenance.template.json",
+        "pgkeep-shop-observability.template.json",
+      ]);
+    },
+  );
+
+  it.each(["cpuPercent: 80", "replicaLagSeconds: 90", "enabled: false"])(
+    "changes only the observability of one database for alarms: { %s }",
+    (limit) => {
+      const after = synthesizer.text(shop(`alarms: { ${limit} }`));
+      const names = changed(synthesizer.text(shop()), after).filter((name) =>
+        name.endsWith(".template.json"),
+      );
+      expect(names).toEqual(["pgkeep-shop-observability.template.json"]);
+    },
+  );
+
+  it("touches no other database's stacks for a change of one", () => {
+    const names = changed(
+      synthesizer.text(shop()),
+      synthesizer.text(shop("database: { storageGigabytes: 200 }")),
+    );
+    expect(names).not.toEqual([]);
+    expect(names.filter((name) => !name.startsWith("pgkeep-shop-"))).toEqual([]);
+  });
+
+  it("leaves the database alone when only a schedule changes", () => {
+    const after = synthesizer.text(shop('schedules: { vacuum: "30 1 * * *" }'));
+    const names = changed(synthesizer.text(shop()), after);
+    expect(names).not.toEqual([]);
+    expect(names.filter((name) => /database|network|access/.test(name))).toEqual([]);
+  });
+});
