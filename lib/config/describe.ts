@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { either } from "./problems.ts";
-import { allowedTexts } from "./schema.ts";
+import { allowedTexts } from "./sections/forms.ts";
 
 /** A schema without the wrappers that say what happens when nothing is given. */
 export function unwrap(schema: z.core.$ZodType): z.core.$ZodType {

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { shapeOf, unwrap } from "./describe.ts";
 import { fileSchema } from "./file-schema.ts";
-import { allowedTexts } from "./schema.ts";
+import { allowedTexts } from "./sections/forms.ts";
 
 export type JsonSchema = z.core.JSONSchema.JSONSchema;
 

@@ -1,5 +1,6 @@
 import { shown } from "../problems.ts";
-import { type DatabaseConfig, identifierBytes } from "../schema.ts";
+import type { DatabaseConfig } from "../schema.ts";
+import { identifierBytes } from "../sections/forms.ts";
 import { databaseRule, error, type Rule, type RuleFinding, warning } from "./rule.ts";
 
 /** What the names of a database's roles end with, after `<prefix>_`. */

@@ -1,0 +1,28 @@
+import { z } from "zod";
+import { percent, seconds, whole } from "./forms.ts";
+
+export const health = z
+  .strictObject({
+    connectionsPercent: percent
+      .default(90)
+      .describe("A finding when more than this share of max_connections is in use"),
+    longQueryWarnSeconds: seconds({ min: 1, max: 86_400 })
+      .default(30)
+      .describe("A query that runs for longer is a warning"),
+    longQueryTicketSeconds: seconds({ min: 1, max: 86_400 })
+      .default(300)
+      .describe("A query that runs for longer is a ticket"),
+    idleInTransactionSeconds: seconds({ min: 1, max: 86_400 })
+      .default(60)
+      .describe("A transaction that does nothing for longer is a finding"),
+    blockedSeconds: seconds({ min: 1, max: 86_400 })
+      .default(10)
+      .describe("A session that waits for a lock for longer is a finding"),
+    cacheHitPercent: percent
+      .default(90)
+      .describe("A finding when fewer reads than this share are served from shared buffers"),
+    slotRetainedBytes: whole(1)
+      .default(10_737_418_240)
+      .describe("A finding when a replication slot holds back more WAL than this"),
+  })
+  .meta({ id: "health", description: "Limits of the health check" });

@@ -1,0 +1,29 @@
+import { z } from "zod";
+import { allowedTexts, cron } from "./forms.ts";
+
+export const schedules = z
+  .strictObject({
+    timeZone: z
+      .string()
+      .refine(isTimeZone)
+      .register(allowedTexts, { text: "an IANA time zone such as Europe/Berlin" })
+      .default("UTC")
+      .describe("Time zone of the cron fields below"),
+    "check-health": cron.optional().describe("When the health check runs; by default each minute"),
+    "route-replicas": cron
+      .optional()
+      .describe("When the routing document is published; by default each minute"),
+    "back-up": cron.optional().describe("When a backup is taken and old ones are pruned; by default daily"),
+    "drill-restore": cron.optional().describe("When the restore drill runs; by default monthly"),
+    vacuum: cron.optional().describe("When tables are vacuumed by need; by default daily"),
+  })
+  .meta({ id: "schedules", description: "When each job runs: five cron fields, or off" });
+
+function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: name });
+    return true;
+  } catch {
+    return false;
+  }
+}
