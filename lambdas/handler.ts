@@ -2,7 +2,7 @@ import { Logger } from "@aws-lambda-powertools/logger";
 import type { Context } from "aws-lambda";
 import { environmentNames, type PlatformResources } from "../lib/aws/resources.ts";
 import { deployedConfig } from "../lib/config/deployed.ts";
-import type { DatabaseConfig } from "../lib/config/schema.ts";
+import type { JobConfig } from "../lib/config/schema.ts";
 import { type ErrorCode, PgkeepError } from "../lib/errors.ts";
 import type { FinishEvent, RunTrigger, StepAnswer, StepEvent } from "../lib/jobs/invocation.ts";
 import type { Job, JobResult } from "../lib/jobs/job.ts";
@@ -13,12 +13,12 @@ import type { Ports } from "../lib/ports/index.ts";
 
 /** What a function works with: read from its environment once, when it starts. */
 export interface FunctionEnvironment {
-  config: DatabaseConfig;
+  config: JobConfig;
   resources: PlatformResources;
 }
 
 /** What `configDefaults()` gave when the function was bundled. */
-export type ConfigDefaults = Omit<DatabaseConfig, "key">;
+export type ConfigDefaults = Omit<JobConfig, "key">;
 
 /** Makes the ports of a step's place; each place bundles only what it can use. */
 export type OpenPorts = (environment: FunctionEnvironment) => Ports;

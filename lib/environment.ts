@@ -1,4 +1,4 @@
-import type { DatabaseConfig } from "./config/schema.ts";
+import type { JobConfig } from "./config/schema.ts";
 import type { Session } from "./ports/databases.ts";
 import type { Ports } from "./ports/index.ts";
 
@@ -6,7 +6,7 @@ import type { Ports } from "./ports/index.ts";
 export interface Environment {
   /** For people: "sandbox at 127.0.0.1:50432" or "db.example.com:5432/shop as alice". Without secrets. */
   description: string;
-  config: DatabaseConfig;
+  config: JobConfig;
   ports: Ports;
   /** A session of whoever may create roles and schemas: the master user, or the URL's own user. */
   connectAsMaster(options?: {

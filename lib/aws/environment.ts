@@ -1,5 +1,5 @@
 import { systemClock } from "../clock.ts";
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import { PgkeepError } from "../errors.ts";
 import type { Metrics } from "../ports/metrics.ts";
@@ -10,7 +10,7 @@ import type { PlatformResources } from "./resources.ts";
 
 export interface AwsEnvironmentOptions {
   resources: PlatformResources;
-  config: DatabaseConfig;
+  config: JobConfig;
   /** Where measurements go. */
   metrics: Metrics;
   clients?: AwsClients;

@@ -1,4 +1,4 @@
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import type { Json } from "../json.ts";
 import type { Session } from "../ports/databases.ts";
 import type { MetricDatum } from "../ports/metrics.ts";
@@ -44,7 +44,7 @@ export interface CounterSample {
 
 export interface CheckContext {
   session: Session;
-  config: DatabaseConfig;
+  config: JobConfig;
   /** The server's own clock when the run began. */
   now: Date;
   /** The sample of the previous run, when there is one. */

@@ -17,7 +17,7 @@ interface Size {
 
 /**
  * Size of this database, against the storage that the configuration lets it grow to
- * (`database.maxStorageGigabytes` less `alarms.freeStoragePercent`). Takes no locks.
+ * (`database.maxStorageGigabytes` less `health.freeStoragePercent`). Takes no locks.
  */
 export const databaseSize: Check = {
   name: "database-size",
@@ -36,7 +36,7 @@ export const databaseSize: Check = {
           ?.size ?? 0)
       : row.pages * row.blockSize;
     const allowed =
-      config.database.maxStorageGigabytes * 1024 ** 3 * (1 - config.alarms.freeStoragePercent / 100);
+      config.database.maxStorageGigabytes * 1024 ** 3 * (1 - config.health.freeStoragePercent / 100);
     const facts = {
       bytes: size,
       basis: exact ? "files" : "estimate",
@@ -62,7 +62,7 @@ export const databaseSize: Check = {
                 evidence: {
                   ...facts,
                   maxStorageGigabytes: config.database.maxStorageGigabytes,
-                  freeStoragePercent: config.alarms.freeStoragePercent,
+                  freeStoragePercent: config.health.freeStoragePercent,
                 },
                 impact:
                   "PostgreSQL stops when it cannot write its WAL; storage that autoscaling may not extend runs full.",

@@ -1,4 +1,4 @@
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import { errorMessage, PgkeepError } from "../errors.ts";
 import type { Json } from "../json.ts";
 import type { Session } from "../ports/databases.ts";
@@ -68,7 +68,7 @@ export interface HealthReport {
 
 export interface HealthRequest {
   session: Session;
-  config: DatabaseConfig;
+  config: JobConfig;
   /** Our clock, to tell how far the server's is away. */
   now: Date;
   /** The sample of the run before, see `readPreviousSample`. */

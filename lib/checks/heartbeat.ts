@@ -1,5 +1,5 @@
 import { Cron } from "croner";
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import { errorMessage } from "../errors.ts";
 import type { Session } from "../ports/databases.ts";
 import { DatabaseError } from "../postgres/errors.ts";
@@ -39,7 +39,7 @@ async function readAccess(session: Session): Promise<Access> {
 const notInstalled = "the schema pgkeep is not installed here (`pgkeep install`)";
 
 /** Longest time between two runs of check-health; undefined when its schedule is off. */
-export function heartbeatPeriodSeconds(config: DatabaseConfig, now: Date): number | undefined {
+export function heartbeatPeriodSeconds(config: JobConfig, now: Date): number | undefined {
   const pattern = config.schedules["check-health"] ?? heartbeatSchedule;
   if (pattern === "off") return undefined;
   const runs = new Cron(pattern, { timezone: config.schedules.timeZone, paused: true }).nextRuns(4, now);

@@ -42,7 +42,7 @@ interface DatabaseAge {
 
 /**
  * Ages of transaction ids and multixacts: of every database against the point where PostgreSQL stops
- * (limits `alarms.transactionIdsTicket` and `transactionIdsPage`), and of each relation of this database
+ * (limits `health.transactionIdsHigh` and `transactionIdsCritical`), and of each relation of this database
  * against its own anti-wraparound trigger, with its own storage parameters.
  */
 export const wraparound: Check = {
@@ -140,10 +140,10 @@ function readRelations({ session }: CheckContext): Promise<Relation[]> {
 
 const shownName = (relation: Relation): string => `${relation.schema}.${relation.name}`;
 
-/** Severity of an age by the limits of the alarms; undefined below all of them. */
+/** Severity of an age by the limits of the health check; undefined below all of them. */
 function severityOf({ config }: CheckContext, age: number): Severity | undefined {
-  if (age >= config.alarms.transactionIdsPage) return "critical";
-  if (age >= config.alarms.transactionIdsTicket) return "high";
+  if (age >= config.health.transactionIdsCritical) return "critical";
+  if (age >= config.health.transactionIdsHigh) return "high";
   return undefined;
 }
 
@@ -170,8 +170,8 @@ function assessDatabase(context: CheckContext, database: DatabaseAge): Finding[]
         evidence: {
           age,
           stopAge: idsUntilStop,
-          ticketAge: context.config.alarms.transactionIdsTicket,
-          pageAge: context.config.alarms.transactionIdsPage,
+          highAge: context.config.health.transactionIdsHigh,
+          criticalAge: context.config.health.transactionIdsCritical,
         },
         impact: stopImpact,
         blastRadius: "the whole server, every database of it",

@@ -1,4 +1,4 @@
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import { PgkeepError, UsageError } from "../errors.ts";
 import { backUp, type Pruned, pruneBackups, retentionPolicy } from "../jobs/back-up.ts";
@@ -22,7 +22,7 @@ export interface BackupList {
   refused: string | null;
 }
 
-export async function listBackups(backups: Backups, config: DatabaseConfig, now: Date): Promise<BackupList> {
+export async function listBackups(backups: Backups, config: JobConfig, now: Date): Promise<BackupList> {
   const list = await backups.list();
   const plan = planRetention(list, now, retentionPolicy(config));
   const reasons = new Map(plan.keep.map((kept) => [kept.id, kept.reasons]));

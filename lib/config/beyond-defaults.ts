@@ -1,30 +1,28 @@
 import { isSection, type Section } from "./deployed.ts";
-import { type DatabaseConfig, databaseConfigSchema } from "./schema.ts";
+import { databaseConfigSchema, type JobConfig } from "./schema.ts";
 
 /** What stands where nothing is configured: a bundled function gets it beside its code. */
-export function configDefaults(): Omit<DatabaseConfig, "key"> {
-  return databaseConfigSchema.parse({});
+export function configDefaults(): Omit<JobConfig, "key"> {
+  const { alarms: _, ...defaults } = databaseConfigSchema.parse({});
+  return defaults;
 }
 
 /**
- * The configuration of one database as short JSON: its key and what differs from the defaults. Deterministic,
- * and small enough for a Lambda's environment (4 KB in all). `deployedConfig` reads it.
+ * What functions are told of the configuration of one database, as short JSON: its key and what differs from the
+ * defaults. Deterministic, and small enough for a Lambda's environment (4 KB in all). `deployedConfig` reads it.
+ * Limits of alarms are left out, so that changing one touches no function.
  */
-export function beyondDefaults(config: DatabaseConfig): string {
+export function beyondDefaults(config: JobConfig): string {
   const { key, ...sections } = config;
-  return JSON.stringify({ key, ...difference(sections, configDefaults()) });
+  const defaults: Section = configDefaults();
+  const known = Object.entries(sections).filter(([name]) => name in defaults);
+  return JSON.stringify({ key, ...difference(Object.fromEntries(known), defaults) });
 }
 
-/** The same without what only alarms read: changing that must not touch a function. */
-export function beyondDefaultsForJobs(config: DatabaseConfig): string {
-  const { enabled, cpuPercent, replicaLagSeconds } = configDefaults().alarms;
-  return beyondDefaults({ ...config, alarms: { ...config.alarms, enabled, cpuPercent, replicaLagSeconds } });
-}
-
-/** The same without what neither roles nor passwords depend on: limits of alarms, and schedules. */
-export function beyondDefaultsForAccess(config: DatabaseConfig): string {
-  const { alarms, schedules } = configDefaults();
-  return beyondDefaults({ ...config, alarms, schedules });
+/** The same without what neither roles nor passwords depend on: schedules, and limits of the health check. */
+export function beyondDefaultsForAccess(config: JobConfig): string {
+  const { health, schedules } = configDefaults();
+  return beyondDefaults({ ...config, health, schedules });
 }
 
 function difference(value: Section, defaults: Section): Section {

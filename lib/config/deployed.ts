@@ -1,5 +1,5 @@
 import { PgkeepError } from "../errors.ts";
-import type { DatabaseConfig } from "./schema.ts";
+import type { JobConfig } from "./schema.ts";
 
 export type Section = { [key: string]: unknown };
 
@@ -8,7 +8,7 @@ export type Section = { [key: string]: unknown };
  * It was validated when it was deployed: a function does not load the schema again for that.
  * @throws PgkeepError `configuration` when it is not such a text
  */
-export function deployedConfig(text: string, defaults: Omit<DatabaseConfig, "key">): DatabaseConfig {
+export function deployedConfig(text: string, defaults: Omit<JobConfig, "key">): JobConfig {
   const broken = (cause: unknown) =>
     new PgkeepError("configuration", "the configuration that was deployed cannot be read", {
       remedy: "deploy again, so that functions and their settings come from the same version",
@@ -21,7 +21,7 @@ export function deployedConfig(text: string, defaults: Omit<DatabaseConfig, "key
     throw broken(cause);
   }
   if (!isSection(given) || typeof given.key !== "string") throw broken(undefined);
-  return filled(given, defaults) as unknown as DatabaseConfig;
+  return filled(given, defaults) as unknown as JobConfig;
 }
 
 function filled(given: Section, defaults: Section): Section {

@@ -53,6 +53,9 @@ export interface DatabaseConfig extends Sections {
   key: string;
 }
 
+/** What jobs and checks are told: the limits of alarms reach no function, so that changing one changes none. */
+export type JobConfig = Omit<DatabaseConfig, "alarms">;
+
 export interface Config extends z.output<typeof sharedConfigSchema> {
   databases: DatabaseConfig[];
 }

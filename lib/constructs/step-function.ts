@@ -6,7 +6,7 @@ import { Construct } from "constructs";
 import type { GrantStatement, Grants } from "../aws/grants.ts";
 import { jobResourceName } from "../aws/job-names.ts";
 import { environmentNames, type PlatformResources } from "../aws/resources.ts";
-import { beyondDefaultsForJobs } from "../config/beyond-defaults.ts";
+import { beyondDefaults } from "../config/beyond-defaults.ts";
 import type { AnyStep, Job } from "../jobs/job.ts";
 import { interfaceStatements } from "./interface-grants.ts";
 import type { DatabasePlatform } from "./platform.ts";
@@ -99,7 +99,7 @@ function functionNameOf(key: string, job: Job, step: AnyStep): string {
 function environmentOf(scope: Construct, platform: DatabasePlatform, job: Job, step: AnyStep) {
   return {
     [environmentNames.resources]: Stack.of(scope).toJsonString(platform.resources),
-    [environmentNames.config]: beyondDefaultsForJobs(platform.config),
+    [environmentNames.config]: beyondDefaults(platform.config),
     [environmentNames.job]: job.name,
     [environmentNames.step]: step.name,
   };

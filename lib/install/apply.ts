@@ -1,4 +1,4 @@
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import { PgkeepError, UsageError } from "../errors.ts";
 import type { Session } from "../ports/databases.ts";
 import { DatabaseError } from "../postgres/errors.ts";
@@ -51,7 +51,7 @@ const maximumRounds = 3;
  */
 export async function applyInstall(
   session: Session,
-  config: DatabaseConfig,
+  config: JobConfig,
   options: InstallOptions = {},
 ): Promise<InstallReport> {
   const begun = performance.now();
@@ -225,7 +225,7 @@ function requirePrivileges(plan: InstallPlan): void {
 }
 
 async function verifiers(
-  config: DatabaseConfig,
+  config: JobConfig,
   passwords: Readonly<Record<string, string>>,
 ): Promise<Map<string, string>> {
   const { owner: _o, writer: _w, reader: _r, ...logins } = roleNames(config);

@@ -1,4 +1,4 @@
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import type { Session } from "../ports/databases.ts";
 import type { ChangeKind } from "./change.ts";
 import { type PlanOptions, planInstall } from "./plan.ts";
@@ -29,7 +29,7 @@ export interface RolesAudit {
  */
 export async function auditRoles(
   session: Session,
-  config: DatabaseConfig,
+  config: JobConfig,
   options: PlanOptions = {},
 ): Promise<RolesAudit> {
   const plan = await planInstall(session, config, options);

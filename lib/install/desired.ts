@@ -1,4 +1,4 @@
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import { type RoleNames, roleNames, schemaOwner } from "./role-names.ts";
 
 /** Stands for PUBLIC in lists of grantees; no role can have an empty name. */
@@ -59,7 +59,7 @@ export const extensions: readonly string[] = ["amcheck", "pg_stat_statements", "
 const seconds = (value: number) => `${value}s`;
 
 /** What should be true of a database, from its configuration alone. */
-export function desiredState(config: DatabaseConfig, possible: Possibilities): DesiredState {
+export function desiredState(config: JobConfig, possible: Possibilities): DesiredState {
   const names = roleNames(config);
   const { owner, writer, reader, monitoring, maintenance, drill } = names;
   const reads = ["SELECT"];
@@ -108,7 +108,7 @@ export function desiredState(config: DatabaseConfig, possible: Possibilities): D
   };
 }
 
-function desiredRoles(config: DatabaseConfig, names: RoleNames, possible: Possibilities): DesiredRole[] {
+function desiredRoles(config: JobConfig, names: RoleNames, possible: Possibilities): DesiredRole[] {
   const { application, reporting, migrations } = config.roles;
   const of = `of database ${config.database.name}`;
   const group = (name: string, purpose: string, memberOf: string[] = []): DesiredRole => ({
@@ -183,6 +183,6 @@ function desiredRoles(config: DatabaseConfig, names: RoleNames, possible: Possib
 }
 
 /** Names of every role that `desiredState` lists. */
-export function managedRoles(config: DatabaseConfig): string[] {
+export function managedRoles(config: JobConfig): string[] {
   return [...Object.values(roleNames(config)), schemaOwner];
 }

@@ -1,4 +1,4 @@
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import { PgkeepError } from "../errors.ts";
 import type { Session } from "../ports/databases.ts";
 import { type ActualState, readActualState } from "./actual.ts";
@@ -35,7 +35,7 @@ export interface PlanOptions {
  */
 export async function planInstall(
   session: Session,
-  config: DatabaseConfig,
+  config: JobConfig,
   options: PlanOptions = {},
 ): Promise<InstallPlan> {
   requireTheDatabase(session, config);
@@ -99,7 +99,7 @@ function reachable(actual: ActualState, names: RoleNames): string[] {
   ];
 }
 
-function requireTheDatabase(session: Session, config: DatabaseConfig): void {
+function requireTheDatabase(session: Session, config: JobConfig): void {
   if (session.database === config.database.name) return;
   throw new PgkeepError(
     "refused",

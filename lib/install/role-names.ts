@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import { UsageError } from "../errors.ts";
 import type { DatabaseRole } from "../ports/databases.ts";
 
@@ -41,7 +41,7 @@ export const schemaOwner = "pgkeep";
  * for. A prefix too long for the suffix is cut and gets a digest, so that two long names stay apart.
  * @throws UsageError when the prefix begins with `pg_`, which PostgreSQL reserves
  */
-export function roleNames(config: DatabaseConfig): RoleNames {
+export function roleNames(config: JobConfig): RoleNames {
   const prefix = config.roles.prefix ?? config.database.name;
   if (prefix.startsWith("pg_")) {
     throw new UsageError(

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import { storeManifest, takeManifest } from "../drill/manifest.ts";
 import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
 import type { Backup, Backups } from "../ports/backups.ts";
@@ -198,7 +198,7 @@ export type Pruned = Pick<BackUpReport, "kept" | "deleted" | "notDeleted" | "ref
 /** Deletes what `planRetention` allows, one at a time, oldest first; with `dryRun` only says so. */
 export async function pruneBackups(
   backups: Backups,
-  config: DatabaseConfig,
+  config: JobConfig,
   now: Date,
   options: { dryRun: boolean; signal?: AbortSignal },
 ): Promise<Pruned> {
@@ -230,7 +230,7 @@ export async function pruneBackups(
   return pruned;
 }
 
-export function retentionPolicy(config: DatabaseConfig): RetentionPolicy {
+export function retentionPolicy(config: JobConfig): RetentionPolicy {
   const { keepDaily, keepWeekly, keepMonthly } = config.backups;
   return { daily: keepDaily, weekly: keepWeekly, monthly: keepMonthly };
 }

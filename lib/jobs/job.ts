@@ -1,5 +1,5 @@
 import type { MetricName } from "../alarms/metrics.ts";
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import type { Json } from "../json.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { DatabaseRole } from "../ports/databases.ts";
@@ -35,7 +35,7 @@ export interface Run {
 }
 
 export interface StepContext<Input extends Json, Needs extends PortName> {
-  config: DatabaseConfig;
+  config: JobConfig;
   ports: Pick<NeedablePorts, Needs>;
   clock: Clock;
   /**
@@ -192,7 +192,7 @@ export interface JobResult {
 
 export interface RunOptions {
   ports: Ports;
-  config: DatabaseConfig;
+  config: JobConfig;
   arguments?: unknown;
   dryRun?: boolean;
   /** Aborts the run from outside (Ctrl-C, the end of the Lambda). */

@@ -1,4 +1,4 @@
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import type { Session } from "../ports/databases.ts";
 import { hasSqlState } from "../postgres/errors.ts";
 import { SqlState } from "../postgres/sqlstate.ts";
@@ -10,7 +10,7 @@ export const jobNames = [
   "back-up",
   "vacuum",
   "drill-restore",
-] as const satisfies readonly (keyof DatabaseConfig["schedules"])[];
+] as const satisfies readonly (keyof JobConfig["schedules"])[];
 
 export interface SuccessAge {
   job: string;
@@ -21,7 +21,7 @@ export interface SuccessAge {
  * How long ago each scheduled job last succeeded, in seconds, by `pgkeep.job_run`; one that never has counts from
  * the installation. Empty where the schema is not installed or may not be read, and on a standby.
  */
-export async function readSuccessAges(session: Session, config: DatabaseConfig): Promise<SuccessAge[]> {
+export async function readSuccessAges(session: Session, config: JobConfig): Promise<SuccessAge[]> {
   if (session.isStandby) return [];
   const scheduled = jobNames.filter((name) => config.schedules[name] !== "off");
   try {

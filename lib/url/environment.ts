@@ -1,5 +1,5 @@
 import { systemClock } from "../clock.ts";
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { JobConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import type { Endpoint, Primary, Replicas } from "../ports/databases.ts";
 import { type ConnectionTarget, connect } from "../postgres/connect.ts";
@@ -14,7 +14,7 @@ import { memoryRouting } from "./routing.ts";
 export function urlEnvironment(
   url: string,
   replicaUrls: readonly string[],
-  config: DatabaseConfig,
+  config: JobConfig,
 ): Environment {
   const target = targetFromUrl(url);
   const replicas = replicaUrls.map((replicaUrl, index) => ({

@@ -99,7 +99,7 @@ describe.each(allMajors)("ages of ids on PostgreSQL %i", (major) => {
     );
     const age = Math.min(...oldest.map((one) => one.age));
     // Ages of a billion take days to make; limits below what these databases have do the same.
-    const limits = { alarms: { transactionIdsTicket: age, transactionIdsPage: 2_000_000_000 } };
+    const limits = { health: { transactionIdsHigh: age, transactionIdsCritical: 2_000_000_000 } };
     const result = await ask(wraparound, session, limits);
     const databases = result.findings.filter(({ key }) => key.startsWith("wraparound/xid/database/"));
     expect(databases.map(({ object }) => object.name)).toEqual(
@@ -108,7 +108,7 @@ describe.each(allMajors)("ages of ids on PostgreSQL %i", (major) => {
     expect(databases.every(({ severity }) => severity === "high")).toBe(true);
     expect(databases[0]?.evidence).toMatchObject({ stopAge: 2_144_483_647 });
     const page = await ask(wraparound, session, {
-      alarms: { transactionIdsTicket: 1, transactionIdsPage: age },
+      health: { transactionIdsHigh: 1, transactionIdsCritical: age },
     });
     expect(page.report.summary.worst).toBe("critical");
     await session.close();

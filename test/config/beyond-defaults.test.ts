@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { beyondDefaults, configDefaults } from "../../lib/config/beyond-defaults.ts";
+import { beyondDefaults, beyondDefaultsForAccess, configDefaults } from "../../lib/config/beyond-defaults.ts";
 import { deployedConfig } from "../../lib/config/deployed.ts";
 import { defaultConfig, parseConfig } from "../../lib/config/load.ts";
 
@@ -19,8 +19,17 @@ describe("the configuration of a function", () => {
     "databases: {shop: {replicas: {count: 0}, schedules: {vacuum: off, timeZone: Europe/Berlin}}}",
   ])("comes back whole: %s", (text) => {
     for (const config of parseConfig(text, "pgkeep.yaml").databases) {
-      expect(deployedConfig(beyondDefaults(config), configDefaults())).toEqual(config);
+      const { alarms: _, ...told } = config;
+      expect(deployedConfig(beyondDefaults(config), configDefaults())).toEqual(told);
     }
+  });
+
+  it("says nothing of the limits of alarms, and to roles nothing of those of the health check", () => {
+    const text = "{alarms: {cpuPercent: 50}, health: {blockedSeconds: 7}}";
+    const [config] = parseConfig(text, "pgkeep.yaml").databases;
+    expect(config && JSON.parse(beyondDefaults(config))).toMatchObject({ health: { blockedSeconds: 7 } });
+    expect(config && beyondDefaults(config)).not.toContain("alarms");
+    expect(config && Object.keys(JSON.parse(beyondDefaultsForAccess(config)))).toEqual(["key"]);
   });
 
   it.each(["", "{}", "[]", "null", '{"key":1}'])("is refused when it is not one: %s", (text) => {

@@ -362,6 +362,17 @@ specify(
 );
 
 specify(
+  "critical-above-high",
+  ["health: {transactionIdsCritical: 500000000}"],
+  [
+    [
+      "health: {transactionIdsHigh: 1000000001}",
+      "error health.transactionIdsCritical (line 1): 1000000000 is below health.transactionIdsHigh, 1000000001; what is critical is also high",
+    ],
+  ],
+);
+
+specify(
   "ticket-above-warning",
   ["health: {longQueryWarnSeconds: 300}"],
   [

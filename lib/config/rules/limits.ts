@@ -17,6 +17,21 @@ export const limitRules = [
         : [],
   }),
   databaseRule({
+    name: "critical-above-high",
+    demand: "`health.transactionIdsCritical` is not below `health.transactionIdsHigh`",
+    source: "what is critical is also high",
+    check: ({ health }) =>
+      health.transactionIdsCritical < health.transactionIdsHigh
+        ? [
+            error(
+              "health.transactionIdsCritical",
+              `${health.transactionIdsCritical} is below health.transactionIdsHigh, ${health.transactionIdsHigh}; what is critical is also high`,
+              ["health.transactionIdsHigh"],
+            ),
+          ]
+        : [],
+  }),
+  databaseRule({
     name: "ticket-above-warning",
     demand: "`health.longQueryTicketSeconds` is not below `health.longQueryWarnSeconds`",
     source: "a warning comes before a ticket",

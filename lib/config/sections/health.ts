@@ -24,5 +24,16 @@ export const health = z
     slotRetainedBytes: whole(1)
       .default(10_737_418_240)
       .describe("A finding when a replication slot holds back more WAL than this"),
+    transactionIdsHigh: whole(200_000_000, 2_000_000_000)
+      .default(500_000_000)
+      .describe(
+        "Age of the oldest transaction id from which a finding is high; autovacuum begins at 200 million",
+      ),
+    transactionIdsCritical: whole(200_000_000, 2_000_000_000)
+      .default(1_000_000_000)
+      .describe("Age from which it is critical; PostgreSQL stops near 2.1 billion"),
+    freeStoragePercent: percent
+      .default(10)
+      .describe("A finding when the database leaves less than this free of maxStorageGigabytes"),
   })
   .meta({ id: "health", description: "Limits of the health check" });
