@@ -8,7 +8,7 @@ interface SourceFile {
   path: string;
   text: string;
   /** Imported files of the project (relative to the root) and packages. */
-  imports: { target: string; typeOnly: boolean }[];
+  imports: { target: string; typeOnly: boolean; lazy: boolean }[];
 }
 
 const importPattern =
@@ -25,7 +25,7 @@ function sourceFiles(folder: string): SourceFile[] {
       const target = specifier.startsWith(".")
         ? relative(root, resolve(dirname(path), specifier))
         : specifier;
-      return { target, typeOnly: match[2] !== undefined };
+      return { target, typeOnly: match[2] !== undefined, lazy: match[4] !== undefined };
     });
     found.push({ path: relative(root, path), text, imports });
   }
@@ -67,6 +67,7 @@ const allowed: Record<string, string[]> = {
     ...core,
     "sandbox",
     "url",
+    "aws",
     "config",
     "environment.ts",
     "prometheus.ts",
@@ -133,6 +134,16 @@ describe("dependency rule", () => {
         .filter(({ target }) =>
           /^lib\/(sandbox|cli|url|constructs|stacks)\/|^aws-cdk-lib|^@aws-sdk/.test(target),
         )
+        .map(({ target }) => `${file.path} imports ${target}`),
+    );
+    expect(offences).toEqual([]);
+  });
+
+  it("loads the SDK for a command only when it works with AWS", () => {
+    const offences = library.flatMap((file) =>
+      file.imports
+        .filter(() => file.path.startsWith("lib/cli/"))
+        .filter(({ target, typeOnly, lazy }) => target.startsWith("lib/aws/") && !typeOnly && !lazy)
         .map(({ target }) => `${file.path} imports ${target}`),
     );
     expect(offences).toEqual([]);

@@ -21,9 +21,9 @@ const translations: Translation[] = [
   },
   {
     matches:
-      /(ExpiredToken|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClient|CredentialsProviderError|TokenProviderError)/,
+      /(ExpiredToken|InvalidClientTokenId|SignatureDoesNotMatch|InvalidSignature|IncompleteSignature|MissingAuthentication|UnrecognizedClient|CredentialsProviderError|TokenProviderError)/,
     code: "authentication",
-    remedy: "log in to AWS again, or set AWS_PROFILE",
+    remedy: "log in to AWS again (`aws sso login`), or set AWS_PROFILE",
   },
   {
     matches: /(Throttl|TooManyRequests|RequestLimitExceeded|TooManyUpdates|SlowDown|PriorRequestNotComplete)/,
@@ -50,7 +50,7 @@ const translations: Translation[] = [
     matches:
       /(TimeoutError|ECONN|ENOTFOUND|EAI_AGAIN|NetworkingError|ServiceUnavailable|InternalFailure|InternalServer)/,
     code: "unreachable",
-    remedy: "check the network and AWS's health dashboard, then run it again",
+    remedy: "check the network, the name of the region and AWS's health dashboard, then run it again",
   },
 ];
 

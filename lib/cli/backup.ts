@@ -2,12 +2,12 @@ import type { JobConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import { PgkeepError, UsageError } from "../errors.ts";
 import { backUp, type Pruned, pruneBackups, retentionPolicy } from "../jobs/back-up.ts";
-import { runJob } from "../jobs/runner.ts";
 import type { Backup, Backups, BackupVerification, RecoveryWindow } from "../ports/backups.ts";
 import { type KeepReason, planRetention } from "../retention/plan.ts";
 import { bytesText } from "../words.ts";
 import type { Cli, GlobalOptions, Register } from "./cli.ts";
-import { describeResult } from "./run.ts";
+import { onOption } from "./options.ts";
+import { describeResult, runAnywhere } from "./run.ts";
 
 /** A backup as `pgkeep backup list` shows it. */
 export interface ListedBackup extends Backup {
@@ -50,7 +50,7 @@ export function backupsOf(environment: Environment): Backups {
   const { backups } = environment.ports;
   if (backups !== undefined) return backups;
   throw new PgkeepError("refused", `${environment.description} has no physical backups that pgkeep knows`, {
-    remedy: "leave --url away to work with the running sandbox",
+    remedy: "leave --url away to work with the running sandbox, or give --on aws",
   });
 }
 
@@ -95,6 +95,10 @@ function pruneText(pruned: Pruned, dryRun: boolean): string {
 
 function verificationText(verification: BackupVerification): string {
   const { backupId, ok, filesChecked, bytesChecked, walSegmentsChecked, problems } = verification;
+  // RDS shows a snapshot's state, not its files.
+  if (ok && bytesChecked === 0) {
+    return `${backupId}: complete, encrypted and of this database, with its copies (${filesChecked} snapshots looked at; a drill proves the data)`;
+  }
   if (ok) {
     return `${backupId}: fine (${filesChecked} files, ${sizeText(bytesChecked)}, ${walSegmentsChecked} WAL segments)`;
   }
@@ -125,18 +129,13 @@ export const registerBackup: Register = (program, cli) => {
     .command("create")
     .description("take a backup now, named by date and time, with a manifest of the data")
     .option("--dry-run", "say what it would be named, and change nothing")
+    .addOption(onOption())
     .action(async (_: unknown, command) => {
       const options = command.optsWithGlobals() as GlobalOptions & { dryRun?: boolean };
-      const result = await withBackups(options, (_backups, environment) =>
-        runJob(backUp, {
-          ports: environment.ports,
-          config: environment.config,
-          arguments: { requested: true, prune: false },
-          dryRun: options.dryRun === true,
-          signal: cli.signal,
-          onProgress: (message) => cli.note(message),
-        }),
-      );
+      const result = await runAnywhere(cli, options, backUp, {
+        arguments: { requested: true, prune: false },
+        dryRun: options.dryRun === true,
+      });
       if (options.json === true) cli.json(result);
       else cli.out(describeResult(backUp, result));
       // Asked for and not made, even if only because another run is at it.
@@ -146,6 +145,7 @@ export const registerBackup: Register = (program, cli) => {
   backup
     .command("list")
     .description("every backup, why it is kept, and the moments that can be restored to")
+    .addOption(onOption())
     .action(async (_: unknown, command) => {
       const options = command.optsWithGlobals() as GlobalOptions;
       const shown = await withBackups(options, (backups, { config, ports }) =>
@@ -174,6 +174,7 @@ export const registerBackup: Register = (program, cli) => {
     .command("verify")
     .description("recompute the checksums of a backup and look for gaps in its WAL; exit code 1 when damaged")
     .argument("[id]", "the backup (default: the newest usable one)")
+    .addOption(onOption())
     .action(async (id: string | undefined, _: unknown, command) => {
       const options = command.optsWithGlobals() as GlobalOptions;
       const verification = await withBackups(options, (backups) => verifyBackup(backups, id));
@@ -187,6 +188,7 @@ export const registerBackup: Register = (program, cli) => {
     .description("keep a backup whatever the rules say")
     .argument("<id>", "the backup")
     .requiredOption("--reason <text>", "why, for whoever wonders later")
+    .addOption(onOption())
     .action(async (id: string, _: unknown, command) => {
       const options = command.optsWithGlobals() as GlobalOptions & { reason: string };
       if (options.reason.trim() === "")
@@ -200,6 +202,7 @@ export const registerBackup: Register = (program, cli) => {
     .command("unpin")
     .description("leave a pinned backup to the rules again")
     .argument("<id>", "the backup")
+    .addOption(onOption())
     .action(async (id: string, _: unknown, command) => {
       const options = command.optsWithGlobals() as GlobalOptions;
       await withBackups(options, (backups) => backups.unpin(id));

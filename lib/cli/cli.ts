@@ -12,6 +12,8 @@ export interface GlobalOptions {
   url?: string;
   replica?: string[];
   json?: boolean;
+  /** Of commands that can work with what is deployed: there, with the caller's own AWS credentials. */
+  on?: "aws";
 }
 
 /** What the edge gives to a command. A command computes data, then prints with these. */
@@ -37,7 +39,7 @@ export interface Cli {
   loadConfig(options: GlobalOptions): Promise<Config>;
   /** The database chosen with --database; the only one when there is one. */
   loadDatabaseConfig(options: GlobalOptions): Promise<DatabaseConfig>;
-  /** --url or DATABASE_URL, else the running sandbox. */
+  /** `--on aws`, --url or DATABASE_URL, else the running sandbox. */
   open(options: GlobalOptions): Promise<Environment>;
 }
 

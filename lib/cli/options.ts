@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { UsageError } from "../errors.ts";
 
 /** Reads a whole number, for commander. */
@@ -15,6 +15,14 @@ export function wholeNumber(minimum: number, maximum: number): (text: string) =>
 /** Gathers the values of an option that may be given several times. */
 export function several(value: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), value];
+}
+
+/** For commands that can work with what is deployed. */
+export function onOption(): Option {
+  return new Option(
+    "--on <place>",
+    "work with what is deployed, with your own AWS credentials and region (AWS_PROFILE, AWS_REGION)",
+  ).choices(["aws"]);
 }
 
 /** Adds what every command understands to the root. */

@@ -3,6 +3,7 @@ import type { RoutedReplica, RoutingDocument } from "../ports/routing.ts";
 import { documentAge } from "../routing/document.ts";
 import { bytesText, durationText } from "../words.ts";
 import type { Cli, GlobalOptions, Register } from "./cli.ts";
+import { onOption } from "./options.ts";
 
 /** The published routing document, how old it is, and whether a reader should still trust it. */
 export interface ShownRouting extends RoutingDocument {
@@ -17,7 +18,7 @@ export async function showRouting(cli: Pick<Cli, "open">, options: GlobalOptions
     const { routing, clock } = environment.ports;
     if (routing === undefined) {
       throw new PgkeepError("refused", `${environment.description} has no routing document`, {
-        remedy: "leave --url away to ask the running sandbox",
+        remedy: "leave --url away to ask the running sandbox, or give --on aws",
       });
     }
     const document = await routing.read();
@@ -27,9 +28,11 @@ export async function showRouting(cli: Pick<Cli, "open">, options: GlobalOptions
         `no routing document has been published for ${environment.description}`,
         {
           remedy:
-            options.url === undefined
-              ? "run `pgkeep run route-replicas` to publish the first one"
-              : "`pgkeep run route-replicas --url …` reports the document that it decides; it is kept in a sandbox only",
+            options.on === "aws"
+              ? "run `pgkeep run route-replicas --on aws` to publish the first one"
+              : options.url === undefined
+                ? "run `pgkeep run route-replicas` to publish the first one"
+                : "`pgkeep run route-replicas --url …` reports the document that it decides; it is kept in a sandbox only",
         },
       );
     }
@@ -89,6 +92,7 @@ export const registerRouting: Register = (program, cli) => {
   routing
     .command("show")
     .description("the published routing document: state, lag and weight of every server, and why")
+    .addOption(onOption())
     .action(async (_options, command) => {
       const options = command.optsWithGlobals() as GlobalOptions;
       const shown = await showRouting(cli, options);

@@ -1,8 +1,12 @@
+import { systemClock } from "../clock.ts";
 import { UsageError } from "../errors.ts";
 import { jobNamed, jobs } from "../jobs/index.ts";
 import type { Job, JobResult } from "../jobs/job.ts";
+import { runDeployed } from "../jobs/run-deployed.ts";
 import { runJob } from "../jobs/runner.ts";
-import type { GlobalOptions, Register } from "./cli.ts";
+import type { Cli, GlobalOptions, Register } from "./cli.ts";
+import { withDeployedRuns } from "./deployed.ts";
+import { onOption } from "./options.ts";
 
 interface RunCommandOptions extends GlobalOptions {
   dryRun?: boolean;
@@ -20,28 +24,45 @@ export const registerRun: Register = (program, cli) => {
     .argument("<job>", "the job's name")
     .option("--dry-run", "say what it would do, and change nothing")
     .option("--arguments <json>", "arguments of the job, as JSON")
+    .addOption(onOption())
     .action(async (name: string, _: unknown, command) => {
       const options = command.optsWithGlobals() as RunCommandOptions;
       const job = jobNamed(name);
-      const runArguments = parseArguments(options.arguments);
-      const environment = await cli.open(options);
-      try {
-        const result = await runJob(job, {
-          ports: environment.ports,
-          config: environment.config,
-          arguments: runArguments,
-          dryRun: options.dryRun === true,
-          signal: cli.signal,
-          onProgress: (message) => cli.note(message),
-        });
-        if (options.json === true) cli.json(result);
-        else cli.out(describeResult(job, result));
-        if (result.outcome === "failed") cli.setExitCode(3);
-      } finally {
-        await environment.close();
-      }
+      const result = await runAnywhere(cli, options, job, {
+        arguments: parseArguments(options.arguments),
+        dryRun: options.dryRun === true,
+      });
+      if (options.json === true) cli.json(result);
+      else cli.out(describeResult(job, result));
+      if (result.outcome === "failed") cli.setExitCode(3);
     });
 };
+
+/** One run where the options say: in this process, or of what is deployed. */
+export async function runAnywhere(
+  cli: Cli,
+  options: GlobalOptions,
+  job: Job,
+  given: { arguments: unknown; dryRun: boolean },
+): Promise<JobResult> {
+  const watching = { signal: cli.signal, onProgress: (message: string) => cli.note(message) };
+  if (options.on === "aws") {
+    return withDeployedRuns(options, await cli.loadDatabaseConfig(options), (runs) =>
+      runDeployed(job, { runs, clock: systemClock, ...given, ...watching }),
+    );
+  }
+  const environment = await cli.open(options);
+  try {
+    return await runJob(job, {
+      ports: environment.ports,
+      config: environment.config,
+      ...given,
+      ...watching,
+    });
+  } finally {
+    await environment.close();
+  }
+}
 
 function parseArguments(text: string | undefined): unknown {
   if (text === undefined) return undefined;
@@ -65,7 +86,12 @@ export function describeResult(job: Job, result: JobResult): string {
 
 function describeReport(job: Job, result: JobResult): string[] {
   // A report of a step before the last has another shape than the one that `describe` knows.
-  const whole = result.outcome === "succeeded" || result.error === undefined;
+  const whole = (result.outcome === "succeeded" || result.error === undefined) && !isOmitted(result.report);
   if (job.describe !== undefined && whole) return job.describe(result.report);
   return JSON.stringify(result.report, null, 2).split("\n");
+}
+
+/** True for what a function answers instead of a report that is too large to pass on. */
+function isOmitted(report: JobResult["report"]): boolean {
+  return typeof report === "object" && report !== null && "omitted" in report && "bytes" in report;
 }

@@ -7,6 +7,7 @@ import { sandboxEnvironment } from "../sandbox/environment.ts";
 import { findSandbox } from "../sandbox/state-file.ts";
 import { urlEnvironment } from "../url/environment.ts";
 import type { Cli, ExitCode, GlobalOptions } from "./cli.ts";
+import { openDeployed } from "./deployed.ts";
 
 /** What the process around the command line is like; bin/pgkeep.ts fills it in. */
 export interface Terminal {
@@ -69,6 +70,9 @@ async function open(
   terminal: Terminal,
   loadWholeConfig: (options: GlobalOptions) => Promise<Config>,
 ): Promise<Environment> {
+  if (options.on === "aws") {
+    return openDeployed(options, chooseDatabase(await loadWholeConfig(options), options));
+  }
   const url = options.url ?? terminal.databaseUrl;
   if (url !== undefined) {
     return urlEnvironment(

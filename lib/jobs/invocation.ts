@@ -9,6 +9,11 @@ export interface RunTrigger {
   /** Given to `parseArguments`. */
   arguments?: Json;
   dryRun?: boolean;
+  /**
+   * Of a job of one step: answer the result of a run that failed, too, for whoever waits for it. Without it the
+   * function throws, so that Lambda counts an error.
+   */
+  answerFailures?: boolean;
   /** The moment that the schedule meant (ISO 8601, UTC); absent when a person starts the run. */
   scheduledFor?: string;
 }

@@ -31,15 +31,26 @@ export interface Moto {
 
 export const motoCredentials = { accessKeyId: "testing", secretAccessKey: "testing" };
 
+export interface MotoOptions {
+  /** Where its own services find the others, when not at itself; asked for when it starts. */
+  ownEndpointPort?: () => number;
+}
+
 /** An emulator for this file (or `describe` block) on a free port, stopped after the last test. */
-export function useMoto(): Moto {
+export function useMoto({ ownEndpointPort }: MotoOptions = {}): Moto {
   let server: ChildProcess | undefined;
   let endpoint = "";
   beforeAll(async () => {
     await install();
     const port = await freePort();
     endpoint = `http://127.0.0.1:${port}`;
-    server = spawn(python, ["-m", "moto.server", "-H", "127.0.0.1", "-p", String(port)], { stdio: "ignore" });
+    server = spawn(python, ["-m", "moto.server", "-H", "127.0.0.1", "-p", String(port)], {
+      stdio: "ignore",
+      env: {
+        ...process.env,
+        ...(ownEndpointPort === undefined ? {} : { MOTO_PORT: String(ownEndpointPort()) }),
+      },
+    });
     await answering(server, `${endpoint}/moto-api/data.json`);
   }, 600_000);
   afterAll(async () => {
