@@ -4,12 +4,21 @@ import { environmentNames, type PlatformResources } from "../lib/aws/resources.t
 import { deployedConfig } from "../lib/config/deployed.ts";
 import type { JobConfig } from "../lib/config/schema.ts";
 import { type ErrorCode, PgkeepError } from "../lib/errors.ts";
-import type { FinishEvent, RunTrigger, StepAnswer, StepEvent } from "../lib/jobs/invocation.ts";
+import {
+  type ClaimAnswer,
+  type ClaimEvent,
+  type FinishEvent,
+  maximumStateBytes,
+  type RunTrigger,
+  type StepAnswer,
+  type StepEvent,
+} from "../lib/jobs/invocation.ts";
 import type { Job, JobResult } from "../lib/jobs/job.ts";
-import { finishRun, runOneStep, type StepOptions } from "../lib/jobs/run-one-step.ts";
+import { claimRun, finishRun, runOneStep, type StepOptions } from "../lib/jobs/run-one-step.ts";
 import { runJob } from "../lib/jobs/runner.ts";
 import type { Json } from "../lib/json.ts";
 import type { Ports } from "../lib/ports/index.ts";
+import { bytesOf, carried, omitted, passable, requirePassableTrigger } from "./answer.ts";
 
 /** What a function works with: read from its environment once, when it starts. */
 export interface FunctionEnvironment {
@@ -23,13 +32,7 @@ export type ConfigDefaults = Omit<JobConfig, "key">;
 /** Makes the ports of a step's place; each place bundles only what it can use. */
 export type OpenPorts = (environment: FunctionEnvironment) => Ports;
 
-export type FunctionEvent = RunTrigger | StepEvent | FinishEvent | null | undefined;
-
-/** The most that Step Functions passes from one state to the next, and an asynchronous invocation keeps, in bytes. */
-export const maximumAnswerBytes = 262_144;
-
-/** Room for what the state machine itself adds to an answer. */
-const stateMachineBytes = 8_192;
+export type FunctionEvent = RunTrigger | ClaimEvent | StepEvent | FinishEvent | null | undefined;
 
 /** What a function needs at its end to give up, record the run and answer, in milliseconds. */
 const windingDownMilliseconds = 15_000;
@@ -44,7 +47,7 @@ export function stepHandler(
   stepName: string,
   openPorts: OpenPorts,
   defaults: ConfigDefaults,
-): (event: FunctionEvent, context: Context) => Promise<JobResult | StepAnswer> {
+): (event: FunctionEvent, context: Context) => Promise<JobResult | StepAnswer | ClaimAnswer> {
   const logger = new Logger({
     serviceName: `pgkeep-${job.name}`,
     persistentLogAttributes: { job: job.name, step: stepName },
@@ -55,21 +58,23 @@ export function stepHandler(
     logger.addContext(context);
     const ending = new AbortController();
     const left = context.getRemainingTimeInMillis();
+    const reserved = Math.min(windingDownMilliseconds, left / 4);
     const timer = setTimeout(
       () => ending.abort(new PgkeepError("deadline", `${job.name}/${stepName}: the function's time is over`)),
-      left - Math.min(windingDownMilliseconds, left / 4),
+      left - reserved,
     );
     const options: StepOptions = {
       ports,
       config: environment.config,
       signal: ending.signal,
       onProgress: (message) => logger.info(message),
+      timeLeft: () => context.getRemainingTimeInMillis() - reserved,
     };
     try {
       return await answer(job, stepName, event ?? {}, options, logger);
     } catch (error) {
       logger.error(`${job.name}/${stepName} failed`, error as Error);
-      throw error;
+      throw carried(error);
     } finally {
       clearTimeout(timer);
     }
@@ -79,12 +84,20 @@ export function stepHandler(
 async function answer(
   job: Job,
   stepName: string,
-  event: RunTrigger | StepEvent | FinishEvent,
+  event: NonNullable<FunctionEvent>,
   options: StepOptions,
   logger: Logger,
-): Promise<JobResult | StepAnswer> {
+): Promise<JobResult | StepAnswer | ClaimAnswer> {
   if ("finish" in event) return logged(logger, await finishRun(job, event, options));
+  if ("claim" in event) {
+    requirePassableTrigger(job, event.trigger);
+    const { answer: given, warnings } = await claimRun(job, event, options);
+    for (const warning of warnings) logger.warn(warning);
+    if (given.kind === "skipped") logger.warn(`not begun: ${given.reason}`);
+    return given;
+  }
   if ("run" in event) {
+    if (!isCleanUp(job, stepName)) requirePassableTrigger(job, event.trigger);
     const { answer: given, warnings } = await runOneStep(job, stepName, event, options);
     for (const warning of warnings) logger.warn(warning);
     logger.info(`${job.name}/${stepName}: ${given.kind}`, { runId: event.run.id, ...summary(given) });
@@ -101,6 +114,10 @@ async function answer(
   );
   if (result.outcome === "failed" && event.answerFailures !== true) throw new JobFailed(result);
   return result;
+}
+
+function isCleanUp(job: Job, stepName: string): boolean {
+  return job.steps.some(({ name, always }) => name === stepName && always);
 }
 
 /** What a scheduler, an alarm and a person see of a run that failed. The report is in `pgkeep.job_run`. */
@@ -122,38 +139,12 @@ function logged(logger: Logger, result: JobResult): JobResult {
   const text = `${result.job} ${result.outcome}${result.reason === undefined ? "" : `: ${result.reason}`}`;
   if (result.outcome === "failed") logger.error(text, { result: rest });
   else logger.info(text, { result: rest });
-  return bytesOf(result) <= maximumAnswerBytes ? result : { ...result, report: omitted(report) };
+  return bytesOf(result) <= maximumStateBytes ? result : { ...result, report: omitted(report) };
 }
 
 function summary(given: StepAnswer): Record<string, Json> {
   if (given.kind === "again") return { afterSeconds: given.afterSeconds };
   return given.kind === "failed" ? { reason: given.reason } : {};
-}
-
-/**
- * An answer that the state machine can carry. A report that is too large is left out; an output that the next step
- * would need cannot be.
- * @throws PgkeepError `internal`
- */
-function passable(job: Job, stepName: string, given: StepAnswer): StepAnswer {
-  const limit = maximumAnswerBytes - stateMachineBytes;
-  if (bytesOf(given) <= limit) return given;
-  const isLast = job.steps.filter(({ always }) => !always).at(-1)?.name === stepName;
-  if (given.kind === "failed" || (given.kind === "done" && isLast)) {
-    return { ...given, output: omitted(given.output) };
-  }
-  throw new PgkeepError(
-    "internal",
-    `${job.name}/${stepName} answered with ${bytesOf(given)} bytes, and a state machine carries ${limit}`,
-  );
-}
-
-function omitted(report: Json): Json {
-  return { omitted: "the report is too large to pass on", bytes: bytesOf(report) };
-}
-
-function bytesOf(value: unknown): number {
-  return Buffer.byteLength(JSON.stringify(value));
 }
 
 /** @throws PgkeepError `configuration` when a variable is missing or damaged */

@@ -91,7 +91,6 @@ export class ScheduledJob extends Construct {
     });
     const statements: GrantStatement[] = [
       { sid: "InvokeSteps", actions: ["lambda:InvokeFunction"], resources: Object.values(functionArns) },
-      { sid: "LookForOtherRuns", actions: ["states:ListExecutions"], resources: [ownArn] },
       {
         sid: "SendTraces",
         actions: [
@@ -131,7 +130,6 @@ export class ScheduledJob extends Construct {
       functionArns,
       functionTimeoutSeconds,
       waitLimitSeconds: waitLimitSeconds(platform),
-      partition: stack.partition,
     });
     const machine = new sfn.CfnStateMachine(this, "StateMachine", {
       stateMachineName: name,

@@ -26,6 +26,7 @@ export async function executeStep(
 ): Promise<StepResult<Json>> {
   const { clock } = options.ports;
   signal?.throwIfAborted();
+  const endsAt = performance.now() + step.timeoutSeconds * 1000;
   const deadline = new AbortController();
   const forward = () => deadline.abort(new PgkeepError("deadline", `${step.name} was interrupted`));
   signal?.addEventListener("abort", forward, { once: true });
@@ -44,6 +45,7 @@ export async function executeStep(
       input,
       resume,
       deadline: deadline.signal,
+      timeLeft: () => Math.min(endsAt - performance.now(), options.timeLeft?.() ?? Number.POSITIVE_INFINITY),
       dryRun: options.dryRun === true,
       run,
       progress: (message) => options.onProgress?.(message),

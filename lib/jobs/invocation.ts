@@ -32,6 +32,20 @@ export interface StepEvent {
   failure: { step: string; reason: string } | null;
 }
 
+/**
+ * The first call of an execution of a job that must not overlap with itself, to the Lambda of the job's recorder:
+ * it takes a lease for the run, so that of several executions one goes on, however close together they began.
+ */
+export interface ClaimEvent {
+  run: { id: string; startedAt: string };
+  /** What the run was started with. */
+  trigger: RunTrigger;
+  /** The execution has ended by itself after this time. */
+  claim: { leaseSeconds: number };
+}
+
+export type ClaimAnswer = { kind: "claimed" } | { kind: "skipped"; reason: string };
+
 /** What the Lambda of a step answers to its state machine. It throws what the step throws. */
 export type StepAnswer = StepResult<Json>;
 
@@ -51,6 +65,22 @@ export interface FinishEvent {
     failure: { step: string; reason: string } | null;
   };
 }
+
+/** The most data of one state of Step Functions, and of the answer of an asynchronous invocation, in bytes. */
+export const maximumStateBytes = 262_144;
+
+/**
+ * The most that a step may answer, bytes. A run's data holds four answers at once in the worst case (what the
+ * last step left, the report, what this step left for its next execution, and its answer), the first failure, and
+ * what the state machine adds: together less than `maximumStateBytes`.
+ */
+export const maximumAnswerBytes = 49_152;
+
+/** The most that a run may be started with, bytes: each step is given it besides. */
+export const maximumTriggerBytes = 16_384;
+
+/** The most characters of an error that a step throws: escaped several times over, it becomes the run's failure. */
+export const maximumReasonCharacters = 2_000;
 
 /** The step whose Lambda also records the runs: the first one that reaches the database. */
 export function recorderOf(job: Job): AnyStep | undefined {

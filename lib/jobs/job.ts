@@ -47,6 +47,8 @@ export interface StepContext<Input extends Json, Needs extends PortName> {
   resume: Json | undefined;
   /** Aborted a safe while before the run would be killed: stop at a safe point and report what is left. */
   deadline: AbortSignal;
+  /** Milliseconds until the deadline. */
+  timeLeft(): number;
   /** Say what would be done, and change nothing. */
   dryRun: boolean;
   run: Run;
@@ -91,10 +93,11 @@ export interface Job {
   /** Default schedule: five cron fields, in the configuration's time zone; `schedules:` overrides it. */
   schedule: string;
   /**
-   * `required`: never two runs at once, guarded by an advisory lock on the primary.
-   * `when-possible`: the job must work while the primary is down; its writes are compare-and-swap.
+   * `required`: never two runs at once, guarded by an advisory lock on the primary and a lease in `pgkeep.job_run`.
+   * `when-possible`: the same, but the job must also work while the primary is down, without a guard.
+   * `none`: runs may overlap, because the job's writes are compare-and-swap.
    */
-  lock: "required" | "when-possible";
+  lock: "required" | "when-possible" | "none";
   /** Identity under which the run is locked and recorded; its database steps log in with it unless they have their own. */
   role: DatabaseRole;
   /** True when `--dry-run` says what would be done. */
@@ -133,7 +136,7 @@ export interface JobDefinition<
   name: string;
   summary: string;
   schedule: string;
-  lock?: "required" | "when-possible";
+  lock?: Job["lock"];
   /** Default `monitoring`. */
   role?: DatabaseRole;
   supportsDryRun?: boolean;
@@ -198,4 +201,6 @@ export interface RunOptions {
   /** Aborts the run from outside (Ctrl-C, the end of the Lambda). */
   signal?: AbortSignal;
   onProgress?: (message: string) => void;
+  /** Milliseconds until whoever runs this is ended; without it only the steps' own limits hold. */
+  timeLeft?: () => number;
 }

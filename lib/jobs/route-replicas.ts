@@ -74,14 +74,14 @@ function measure(context: StepContext<Probe, "routing">, document: RoutingDocume
 }
 
 /**
- * Looks at every server, decides which may serve reads, and publishes that. It must work while the primary is
- * down, so no lock is required: publishing is compare-and-swap, and the slower of two runs yields.
+ * Looks at every server, decides which may serve reads, and publishes that. It must work at once
+ * while the primary fails over, so nothing is locked: publishing is compare-and-swap, and the slower of two runs yields.
  */
 export const routeReplicas = defineJob({
   name: "route-replicas",
   summary: "Publish which servers may serve reads now, and why",
   schedule: "* * * * *",
-  lock: "when-possible",
+  lock: "none",
   supportsDryRun: true,
   steps: [probe, publish],
 });

@@ -2,12 +2,12 @@ import { errorMessage, PgkeepError } from "../errors.ts";
 import type { MetricDatum } from "../ports/metrics.ts";
 import { deliverMetrics, requireRunnable, runMetrics, secondsSince } from "./ending.ts";
 import { executeStep } from "./execute-step.ts";
-import { type Guard, takeGuard } from "./guard.ts";
-import type { FinishEvent, StepAnswer, StepEvent } from "./invocation.ts";
-import { type AnyStep, again, type Job, type JobResult, type RunOptions } from "./job.ts";
+import { openRecord, takeGuard } from "./guard.ts";
+import type { ClaimAnswer, ClaimEvent, FinishEvent, StepAnswer, StepEvent } from "./invocation.ts";
+import type { AnyStep, Job, JobResult, Run, RunOptions } from "./job.ts";
 import { runOfExecution } from "./run-identity.ts";
 
-export type StepOptions = Pick<RunOptions, "ports" | "config" | "signal" | "onProgress">;
+export type StepOptions = Pick<RunOptions, "ports" | "config" | "signal" | "onProgress" | "timeLeft">;
 
 /** A step's answer and what went wrong beside it. */
 export interface StepExecution {
@@ -15,17 +15,17 @@ export interface StepExecution {
   warnings: string[];
 }
 
-/** How long to leave the lock to whoever holds it. */
-const busySeconds = 10;
+/** How long to wait for a lock that another run may hold for a moment only. */
+const lockPatienceMilliseconds = 5_000;
 
 /**
  * Executes one step of a run whose steps are executed in different processes, one after the other.
  *
- * The job's lock cannot outlive a process, so it is held by each `database` step while that executes: two of them
- * never overlap, and the later one waits. What the runs do between is made to be repeated or overtaken: backups
- * have the day in their name, the routing document is compared before it is replaced. The first `database` step
- * also notes that the run began; `finishRun` notes the end.
- * @throws what the step throws; UsageError for wrong arguments; PgkeepError `not-found` for a step the job lacks
+ * A lock cannot outlive a process, so a run holds a lease (`claimRun`). Each `database` step looks whether the run
+ * still has it: one that was given up, because its lease ended, goes no further. The first `database` step of a job
+ * that may overlap notes that the run began; `finishRun` notes the end.
+ * @throws what the step throws; UsageError for wrong arguments; PgkeepError `not-found` for a step the job lacks,
+ * `refused` when the run was given up
  */
 export async function runOneStep(
   job: Job,
@@ -42,16 +42,54 @@ export async function runOneStep(
   const measured: MetricDatum[] = [];
   requireRunnable(job, [step], options);
   const input = step === job.steps[0] ? job.parseArguments(event.trigger.arguments ?? {}) : event.input;
-  let guard: Guard | undefined;
+  if (step.where === "database" && !step.always) await requireUnderWay(job, options, run, warnings);
   try {
-    if (step.where === "database") guard = await takeGuard(job, options, run, "one-step", warnings);
-    if (guard?.busy === true) return { answer: again(busySeconds, resume ?? null), warnings };
     const answer = await executeStep(step, options, run, { input, resume, signal: given.signal, measured });
     return { answer, warnings };
   } finally {
     if (!dryRun) await deliverMetrics(options, measured, warnings);
-    await guard?.close();
   }
+}
+
+/** @throws PgkeepError `refused` when another run has closed this one */
+async function requireUnderWay(job: Job, options: RunOptions, run: Run, warnings: string[]): Promise<void> {
+  const guard = await openRecord(job, options, run, warnings);
+  try {
+    if (await guard.underWay()) return;
+  } finally {
+    await guard.close();
+  }
+  throw new PgkeepError(
+    "refused",
+    `the run ${run.id} was given up: its lease ended, and another run has begun`,
+    {
+      remedy: `find out why it took so long, then start ${job.name} again`,
+    },
+  );
+}
+
+/**
+ * Takes the lease of a run, or says which other run is under way. Of two that ask at once exactly one gets it.
+ * Asking again for the same run changes nothing.
+ * @throws PgkeepError when the job must not overlap and the database cannot be asked
+ */
+export async function claimRun(
+  job: Job,
+  event: ClaimEvent,
+  given: StepOptions,
+): Promise<{ answer: ClaimAnswer; warnings: string[] }> {
+  const warnings: string[] = [];
+  const guard = await takeGuard(
+    job,
+    { ...given, dryRun: event.trigger.dryRun === true },
+    runOfExecution(job.name, event.run),
+    warnings,
+    { leaseSeconds: event.claim.leaseSeconds, patienceMilliseconds: lockPatienceMilliseconds },
+  );
+  await guard.close();
+  const answer: ClaimAnswer =
+    guard.busy === undefined ? { kind: "claimed" } : { kind: "skipped", reason: guard.busy };
+  return { answer, warnings };
 }
 
 function stepOf(job: Job, name: string): AnyStep {
@@ -82,7 +120,7 @@ export async function finishRun(job: Job, event: FinishEvent, options: StepOptio
   if (event.trigger.dryRun === true) return result;
   await deliverMetrics(options, runMetrics(result, clock.now()), result.warnings);
   try {
-    const guard = await takeGuard(job, options, run, "one-step", result.warnings, { lock: false });
+    const guard = await openRecord(job, options, run, result.warnings);
     result.recorded = guard.recorded;
     await guard.record(result);
     await guard.close();

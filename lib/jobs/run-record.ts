@@ -31,29 +31,66 @@ export async function whyNotRecordable(session: Session): Promise<string | undef
   return undefined;
 }
 
-/**
- * `whole-run`: the caller holds the job's lock for its whole run, so every other run that still stands as running
- * was killed. `one-step`: it holds it for one step only, so the others are believed for a day.
- */
-export type Span = "whole-run" | "one-step";
+/** A run that is under way, or that has to be believed to be. */
+export interface OtherRun {
+  id: string;
+  startedAt: Date;
+  leasedUntil: Date;
+}
 
 /**
- * Notes the beginning of a run, once. The caller holds the job's lock (except on a standby); runs that must have
- * been killed are closed as failed.
+ * Notes the beginning of a run, once, unless another run of the job has a lease that has not ended: that one is
+ * returned, and nothing is noted. With `leaseSeconds` this run gets a lease, which keeps others away although nobody
+ * holds the lock; without, the caller holds the lock for the whole run.
+ *
+ * The caller holds the job's lock (except on a standby), so that of two that ask at once only one is noted. Runs
+ * without a lease that still stand as running were killed, and are closed as failed; so are those whose lease is over.
  */
-export async function recordStart(session: Session, job: Job, run: Run, span: Span): Promise<void> {
+export async function recordStart(
+  session: Session,
+  job: Job,
+  run: Run,
+  leaseSeconds?: number,
+): Promise<OtherRun | undefined> {
+  await closeKilled(session, job, run, 0);
+  const others = await session.query<OtherRun>(
+    `select id, started_at as "startedAt", leased_until as "leasedUntil" from pgkeep.job_run
+      where job = $1 and outcome = 'running' and id <> $2 order by started_at limit 1`,
+    [job.name, run.id],
+  );
+  if (others[0] !== undefined) return others[0];
+  await insertRun(session, job, run, leaseSeconds);
+  return undefined;
+}
+
+/** Closes the runs that still stand as running, have no lease (any more), and began so many days ago. */
+export async function closeKilled(session: Session, job: Job, run: Run, days: number): Promise<void> {
   await session.query(
     `update pgkeep.job_run
         set outcome = 'failed', finished_at = now(), reason = 'ended without a result: killed, or its connection was lost'
       where job = $1 and outcome = 'running' and id <> $2
-        and ($3 = 'whole-run' or started_at < now() - interval '1 day')`,
-    [job.name, run.id, span],
+        and (leased_until is null or leased_until < clock_timestamp())
+        and started_at <= clock_timestamp() - make_interval(days => $3::int)`,
+    [job.name, run.id, days],
   );
+}
+
+/** Notes that a run began, once, and nothing about others: for jobs that may overlap, and at the end of a run. */
+export async function insertRun(session: Session, job: Job, run: Run, leaseSeconds?: number): Promise<void> {
   await session.query(
-    `insert into pgkeep.job_run (id, job, started_at, outcome) values ($1, $2, $3, 'running')
+    `insert into pgkeep.job_run (id, job, started_at, outcome, leased_until)
+     values ($1, $2, $3, 'running', clock_timestamp() + make_interval(secs => $4::float8))
      on conflict (id) do nothing`,
-    [run.id, job.name, run.startedAt],
+    [run.id, job.name, run.startedAt, leaseSeconds ?? null],
   );
+}
+
+/** False when the run was given up: its lease ended, and another run has closed it. */
+export async function stillRunning(session: Session, run: Run): Promise<boolean> {
+  const rows = await session.query<{ outcome: string }>("select outcome from pgkeep.job_run where id = $1", [
+    run.id,
+  ]);
+  return rows[0] === undefined || rows[0].outcome === "running";
 }
 
 /** Notes the end of a run, and forgets the job's oldest ones. */

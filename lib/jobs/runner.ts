@@ -29,10 +29,11 @@ export async function runJob(job: Job, options: RunOptions): Promise<JobResult> 
   let ending: Ending;
   try {
     requireRunnable(job, job.steps, options);
-    guard = await takeGuard(job, options, run, "whole-run", warnings);
-    ending = guard.busy
-      ? { outcome: "skipped", report: { alreadyRunning: true }, reason: `${job.name} is already running` }
-      : await runSteps(job, options, run, argumentsOfRun, measured);
+    guard = await takeGuard(job, options, run, warnings);
+    ending =
+      guard.busy !== undefined
+        ? { outcome: "skipped", report: { alreadyRunning: true }, reason: guard.busy }
+        : await runSteps(job, options, run, argumentsOfRun, measured);
   } catch (error) {
     ending = failure(error, null);
   }

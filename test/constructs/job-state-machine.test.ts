@@ -1,9 +1,12 @@
 import { describe, expect, it } from "vitest";
+import { carried } from "../../lambdas/answer.ts";
 import { type State, stateMachineDefinition } from "../../lib/constructs/state-machine-definition.ts";
 import { functionTimeoutSeconds } from "../../lib/constructs/step-function.ts";
 import { drillRestore } from "../../lib/jobs/drill-restore.ts";
 import { jobs } from "../../lib/jobs/index.ts";
+import { maximumAnswerBytes, maximumStateBytes, maximumTriggerBytes } from "../../lib/jobs/invocation.ts";
 import { defineJob, done, type Job, step } from "../../lib/jobs/job.ts";
+import { routeReplicas } from "../../lib/jobs/route-replicas.ts";
 import type { Json } from "../../lib/json.ts";
 import { StatesError, walk } from "../helpers/states-language.ts";
 
@@ -15,7 +18,6 @@ function definitionOf(job: Job, limit = waitLimitSeconds) {
     functionArns: Object.fromEntries(job.steps.map(({ name }) => [name, `arn:${name}`])),
     functionTimeoutSeconds,
     waitLimitSeconds: limit,
-    partition: "aws",
   });
 }
 
@@ -27,25 +29,25 @@ interface Called {
 type Answer = Json | ((event: Record<string, Json>) => Json);
 
 const own = "arn:execution:own";
-const listing = (...arns: string[]) => ({ Executions: arns.map((ExecutionArn) => ({ ExecutionArn })) });
 const ok = (output: Json): Json => ({ kind: "done", output });
 
 /** Runs the state machine of a job whose steps answer as given; the last answer of a step is repeated. */
 async function execute(
   job: Job,
   answers: Record<string, Answer[]>,
-  options: { running?: Json | StatesError; input?: Json; limit?: number } = {},
+  options: { claim?: Json | StatesError; input?: Json; limit?: number } = {},
 ) {
   const called: Called[] = [];
   const finishes: Json[] = [];
+  const claims: { function: string; event: Record<string, Json> }[] = [];
   const result = await walk(
     definitionOf(job, options.limit),
     (resource, parameters) => {
       const event = parameters as Record<string, Json>;
-      if (resource.endsWith(":listExecutions")) {
-        const running = options.running ?? listing(own);
-        if (running instanceof StatesError) throw running;
-        return running;
+      if (event.claim !== undefined) {
+        claims.push({ function: resource, event });
+        if (options.claim instanceof StatesError) throw options.claim;
+        return options.claim ?? { kind: "claimed" };
       }
       if (event.finish !== undefined) {
         finishes.push(event.finish);
@@ -60,7 +62,7 @@ async function execute(
     },
     { executionId: own, ...(options.input === undefined ? {} : { input: options.input }) },
   );
-  return { ...result, called, finishes, steps: called.map((one) => one.step) };
+  return { ...result, called, finishes, claims, steps: called.map((one) => one.step) };
 }
 
 const dies =
@@ -68,6 +70,23 @@ const dies =
   () => {
     throw new StatesError(name, cause);
   };
+
+const one = (name: string, always: boolean) =>
+  step<Json, Json, never>(name, {
+    where: "control-plane",
+    needs: [],
+    timeoutSeconds: 60,
+    always,
+    run: async () => done(null),
+  });
+const sandwich = defineJob<Json>({
+  name: "sandwich",
+  summary: "Always in the middle",
+  schedule: "0 1 * * *",
+  steps: [one("a", false), one("b", true), one("c", false), one("d", true)],
+});
+
+const backUp = jobs.find(({ name }) => name === "back-up") as Job;
 
 describe("the state machine of a job", () => {
   it.each(jobs.filter(({ steps }) => steps.length > 1))(
@@ -213,54 +232,136 @@ describe("the state machine of a job", () => {
     expect(run.steps.filter((name) => name === "prove")).toHaveLength(1);
   });
 
-  it("lets only the oldest of several executions go on", async () => {
+  it("takes the run's lease first, for as long as the execution may last, or ends as skipped", async () => {
     const answers = { restore: [ok(1)], prove: [ok(2)], "clean-up": [ok(3)] };
-    const running = async (...arns: string[]) =>
-      (await execute(drillRestore, answers, { running: listing(...arns) })).output;
-    const skipped = { outcome: "skipped", reason: "drill-restore is already running" };
-    expect(await running(own, "older")).toEqual(skipped);
-    expect(await running("older")).toEqual(skipped);
-    expect(await running("newer", own)).toEqual({ recorded: true });
-    // The list may lag behind.
-    expect(await running()).toEqual({ recorded: true });
+    const run = await execute(drillRestore, answers, { input: { arguments: {} } });
+    const { TimeoutSeconds } = definitionOf(drillRestore);
+    expect(run.claims).toEqual([
+      {
+        function: "arn:prove",
+        event: {
+          run: { id: "own-name", startedAt: "2026-01-02T03:04:05.678Z" },
+          trigger: { arguments: {} },
+          claim: { leaseSeconds: TimeoutSeconds },
+        },
+      },
+    ]);
+    const skipped = await execute(drillRestore, answers, {
+      claim: { kind: "skipped", reason: "drill-restore is already running: r1" },
+    });
+    expect(skipped).toMatchObject({
+      status: "SUCCEEDED",
+      output: { outcome: "skipped", reason: "drill-restore is already running: r1" },
+      steps: [],
+      finishes: [],
+    });
   });
 
-  it("goes on without knowing of other runs only where a lock is not required", async () => {
-    const running = new StatesError("Sfn.SfnException", "down");
+  it("fails, and says so, when nobody can tell whether another run is under way", async () => {
+    const claim = new StatesError("PgkeepError", '{"errorMessage":"cannot reach"}');
+    const refused = await execute(backUp, {}, { claim });
+    expect(refused).toMatchObject({
+      status: "FAILED",
+      steps: [],
+      error: { Error: "JobFailed", Cause: expect.stringContaining("cannot reach") },
+      finishes: [
+        { report: null, failure: { step: "claim", reason: expect.stringContaining("cannot reach") } },
+      ],
+    });
+    const busy = await execute(backUp, {}, { claim: new StatesError("Lambda.TooManyRequestsException", "") });
+    expect(busy).toMatchObject({ status: "SUCCEEDED", output: { outcome: "skipped" }, steps: [] });
+  });
+
+  it("goes on without a lease where the job must work while the primary is down", async () => {
     const drill = await execute(
       drillRestore,
       { restore: [ok(1)], prove: [ok(2)], "clean-up": [ok(3)] },
-      { running },
+      { claim: new StatesError("Lambda.Unknown", "down") },
     );
     expect(drill.status).toBe("SUCCEEDED");
-    const backUp = jobs.find(({ name }) => name === "back-up");
-    if (backUp === undefined) throw new Error("no back-up");
-    const refused = await execute(backUp, {}, { running });
-    expect(refused).toMatchObject({ status: "FAILED", steps: [], error: { Error: "GuardFailed" } });
+    expect(drill.steps).toEqual(["restore", "prove", "clean-up"]);
+  });
+
+  it("asks for no lease where runs may overlap", async () => {
+    const routed = await execute(routeReplicas, { probe: [ok(1)], publish: [ok(2)] });
+    expect(routed).toMatchObject({ status: "SUCCEEDED", claims: [], steps: ["probe", "publish"] });
+  });
+
+  it("never carries more than Step Functions does, however much each step answers", async () => {
+    // Text that grows when it is escaped, as in the JSON of an error inside of a failure.
+    const filled = (bytes: number) => {
+      const text = '"\\é'.repeat(Math.floor(bytes / 6));
+      return text;
+    };
+    const most = (kind: "done" | "again" | "failed"): Answer => {
+      const make = (text: string): Json =>
+        kind === "done"
+          ? { kind, output: text }
+          : kind === "again"
+            ? { kind, afterSeconds: 30, state: text }
+            : { kind, output: text.slice(8_000), reason: text.slice(0, 8_000) };
+      const text = filled(maximumAnswerBytes);
+      for (let length = text.length; ; length -= 10) {
+        const answer = make(text.slice(0, length));
+        if (Buffer.byteLength(JSON.stringify(answer)) <= maximumAnswerBytes) return answer;
+      }
+    };
+    const thrown: Answer = () => {
+      const error = carried(new Error('"\n\\'.repeat(10_000))) as Error;
+      throw new StatesError(
+        "Error",
+        JSON.stringify({ errorMessage: error.message, errorType: error.name, trace: [error.stack] }),
+      );
+    };
+    const input = { arguments: { x: "x".repeat(maximumTriggerBytes - 100) } };
+    const ways: Record<string, Answer[]>[] = [
+      {
+        a: [most("again"), most("done")],
+        b: [most("again"), most("done")],
+        c: [most("again"), most("done")],
+        d: [most("again"), most("done")],
+      },
+      {
+        a: [most("done")],
+        b: [most("done")],
+        c: [most("again"), most("failed")],
+        d: [most("again"), most("done")],
+      },
+      {
+        a: [most("done")],
+        b: [most("done")],
+        c: [most("again"), thrown],
+        d: [most("again"), most("failed")],
+      },
+      { a: [most("done")], b: [most("done")], c: [most("again"), thrown], d: [most("again"), thrown] },
+    ];
+    for (const answers of ways) {
+      const run = await execute(sandwich, answers, { input });
+      expect(run.finishes).toHaveLength(1);
+      expect(run.largestBytes).toBeGreaterThan(3 * maximumAnswerBytes);
+      expect(run.largestBytes).toBeLessThan(maximumStateBytes - 8_192);
+    }
+  });
+
+  it("counts the time of a step that works on in the next execution", async () => {
+    const run = await execute(drillRestore, {
+      restore: [ok(1)],
+      prove: [{ kind: "again", afterSeconds: 30, state: null }],
+      "clean-up": [ok("gone")],
+    });
+    // Each execution is 900 s and a pause of 30 s.
+    expect(run.steps.filter((name) => name === "prove")).toHaveLength(Math.floor(waitLimitSeconds / 930) + 1);
+    expect(run.steps.at(-1)).toBe("clean-up");
   });
 
   it("goes on after a step that always runs, unless something failed", async () => {
-    const one = (name: string, always: boolean) =>
-      step<Json, Json, never>(name, {
-        where: "control-plane",
-        needs: [],
-        timeoutSeconds: 60,
-        always,
-        run: async () => done(null),
-      });
-    const job = defineJob<Json>({
-      name: "sandwich",
-      summary: "Always in the middle",
-      schedule: "0 1 * * *",
-      steps: [one("a", false), one("b", true), one("c", false), one("d", true)],
-    });
-    const well = await execute(job, { a: [ok(1)], b: [ok(2)], c: [ok(3)], d: [ok(4)] });
+    const well = await execute(sandwich, { a: [ok(1)], b: [ok(2)], c: [ok(3)], d: [ok(4)] });
     expect(well.called.map(({ event }) => event.input)).toEqual([null, 1, 2, 3]);
     expect(well.finishes).toEqual([{ report: 3, failure: null }]);
-    const first = await execute(job, { a: [dies()], b: [ok(2)], d: [ok(4)] });
+    const first = await execute(sandwich, { a: [dies()], b: [ok(2)], d: [ok(4)] });
     expect(first.steps).toEqual(["a", "b", "d"]);
     expect(first.called.map(({ event }) => event.input)).toEqual([null, null, 2]);
-    const middle = await execute(job, { a: [ok(1)], b: [dies()], d: [ok(4)] });
+    const middle = await execute(sandwich, { a: [ok(1)], b: [dies()], d: [ok(4)] });
     expect(middle.steps).toEqual(["a", "b", "d"]);
     expect(middle.finishes).toEqual([{ report: 1, failure: expect.objectContaining({ step: "b" }) }]);
   });

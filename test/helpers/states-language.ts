@@ -20,6 +20,8 @@ export interface Walk {
   path: string[];
   /** Seconds of each wait. */
   waits: number[];
+  /** Bytes of the largest data that a state had, or that a task was given. */
+  largestBytes: number;
   /** Events that the execution's history would have, as many as the documentation counts. */
   events: number;
 }
@@ -37,13 +39,17 @@ export async function walk(
     Execution: { Id: executionId, Name: "own-name", Input: input, StartTime: "2026-01-02T03:04:05.678Z" },
     StateMachine: { Id: "arn:machine" },
   };
-  const result: Walk = { status: "SUCCEEDED", output: null, path: [], waits: [], events: 1 };
+  const result: Walk = { status: "SUCCEEDED", output: null, path: [], waits: [], largestBytes: 0, events: 1 };
+  const weigh = (value: Json) => {
+    result.largestBytes = Math.max(result.largestBytes, Buffer.byteLength(JSON.stringify(value)));
+  };
   let data: Json = input;
   let name = definition.StartAt;
   for (;;) {
     const state = definition.States[name];
     if (state === undefined) throw new Error(`there is no state ${name}`);
     result.path.push(name);
+    weigh(data);
     result.events += state.Type === "Task" ? 5 : 2;
     let next = state.Next;
     if (state.Type === "Fail") {
@@ -59,7 +65,10 @@ export async function walk(
     } else if (state.Type === "Pass") {
       data = pass(state, data, context);
     } else if (state.Type === "Task") {
-      const outcome = await task(state, data, context, call);
+      const outcome = await task(state, data, context, (resource, parameters) => {
+        weigh(parameters);
+        return call(resource, parameters);
+      });
       data = outcome.data;
       next = outcome.next;
     } else throw new Error(`no rule for ${state.Type}`);

@@ -1,16 +1,19 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { stateMachineDefinition } from "../../lib/constructs/state-machine-definition.ts";
 import { PgkeepError, UsageError } from "../../lib/errors.ts";
 import { applyInstall } from "../../lib/install/apply.ts";
 import { jobs } from "../../lib/jobs/index.ts";
 import { type RunTrigger, recorderOf } from "../../lib/jobs/invocation.ts";
 import { again, defineJob, done, type StepContext, step } from "../../lib/jobs/job.ts";
 import { runOfExecution } from "../../lib/jobs/run-identity.ts";
-import { finishRun, runOneStep } from "../../lib/jobs/run-one-step.ts";
+import { claimRun, finishRun, runOneStep } from "../../lib/jobs/run-one-step.ts";
+import { runJob } from "../../lib/jobs/runner.ts";
 import type { Json } from "../../lib/json.ts";
 import { tryAdvisoryLock } from "../../lib/postgres/advisory-lock.ts";
 import { configFor } from "../helpers/config.ts";
 import { portsFor } from "../helpers/ports.ts";
 import { useServer } from "../helpers/postgres.ts";
+import { walk } from "../helpers/states-language.ts";
 
 const server = useServer();
 let database: string;
@@ -143,28 +146,13 @@ describe("one step of a run", () => {
     await expect(runOneStep(job, "back", event(execution()), options())).rejects.toThrow("needs backups");
   });
 
-  it("waits while another run's step holds the lock, with its own state kept", async () => {
-    const other = await server.connect(database);
-    await tryAdvisoryLock(other, job.name);
+  it("goes no further once another run has closed it", async () => {
     const run = execution();
-    const { answer } = await runOneStep(job, "look", { ...event(run), resume: "kept" }, options());
-    await other.close();
-    expect(answer).toEqual({ kind: "again", afterSeconds: 10, state: "kept" });
-    expect(await recordOf(run)).toBeUndefined();
-  });
-
-  it("leaves other runs alone that are between two of their steps, but not for longer than a day", async () => {
-    await rows(
-      `insert into pgkeep.job_run (id, job, started_at) values
-       ('recent', 'test-job', now() - interval '3 hours'), ('forgotten', 'test-job', now() - interval '25 hours')`,
+    await claimRun(job, { run, trigger: {}, claim: { leaseSeconds: 0.001 } }, options());
+    await claimRun(job, { run: execution(), trigger: {}, claim: { leaseSeconds: 0.001 } }, options());
+    await expect(runOneStep(job, "look", event(run), options())).rejects.toThrow(
+      /was given up: its lease ended/,
     );
-    await runOneStep(job, "look", event(execution()), options());
-    expect(
-      await rows("select id, outcome from pgkeep.job_run where id in ('recent', 'forgotten') order by id"),
-    ).toEqual([
-      { id: "forgotten", outcome: "failed" },
-      { id: "recent", outcome: "running" },
-    ]);
   });
 
   it("leaves no trace of a dry run", async () => {
@@ -174,6 +162,132 @@ describe("one step of a run", () => {
     expect(answer).toMatchObject({ output: { dryRun: true } });
     expect(given.ports.data).toEqual([]);
     expect(await recordOf(run)).toBeUndefined();
+  });
+});
+
+describe("the lease of a run", () => {
+  const claim = (run: ReturnType<typeof execution>, leaseSeconds = 60, given = options()) =>
+    claimRun(job, { run, trigger: {}, claim: { leaseSeconds } }, given);
+  const finish = (run: ReturnType<typeof execution>) =>
+    finishRun(job, { run, trigger: {}, finish: { report: null, failure: null } }, options());
+  const outcomes = { kind: "claimed" };
+  const answerTo = async (run: ReturnType<typeof execution>) => (await claim(run)).answer;
+
+  it.each([1, 2, 3, 4, 5])("goes to exactly one of several that ask at once (%i)", async () => {
+    const runs = Array.from({ length: 6 }, execution);
+    const answers = await Promise.all(runs.map(answerTo));
+    const winner = runs[answers.findIndex(({ kind }) => kind === "claimed")];
+    expect(answers.filter(({ kind }) => kind === "claimed")).toHaveLength(1);
+    if (winner === undefined) throw new Error("nobody won");
+    const winnersId = runOfExecution(job.name, winner).id;
+    for (const answer of answers) {
+      if (answer.kind === "skipped") expect(answer.reason).toContain(`already running: ${winnersId}`);
+    }
+    // A repeated call of the same run, as a retry makes it, changes nothing; a finished one lets others in.
+    expect(await answerTo(winner)).toEqual(outcomes);
+    await finish(winner);
+    const next = execution();
+    expect(await answerTo(next)).toEqual(outcomes);
+    await finish(next);
+  });
+
+  it("outlives the process that took it, but not its time", async () => {
+    const dead = execution();
+    await claim(dead, 1.5);
+    expect(await answerTo(execution())).toMatchObject({ kind: "skipped" });
+    await new Promise((resolve) => setTimeout(resolve, 1_600));
+    const next = execution();
+    expect(await answerTo(next)).toEqual(outcomes);
+    expect(await recordOf(dead)).toMatchObject({
+      outcome: "failed",
+      reason: expect.stringContaining("killed"),
+    });
+    await finish(next);
+  });
+
+  it("keeps runs of a single process away, and they keep it away", async () => {
+    const single = { ...job, steps: job.steps.slice(0, 1) };
+    const run = execution();
+    await claim(run);
+    expect(await runJob(single, options())).toMatchObject({
+      outcome: "skipped",
+      reason: expect.stringContaining(runOfExecution(job.name, run).id),
+    });
+    expect(await recordOf(run)).toMatchObject({ outcome: "running" });
+    await finish(run);
+    const other = await server.connect(database);
+    await tryAdvisoryLock(other, job.name);
+    expect(await answerTo(execution())).toEqual({ kind: "skipped", reason: "test-job is already running" });
+    await other.close();
+  });
+
+  it("is not to be had where runs cannot be recorded, which only a job that needs it minds", async () => {
+    const bare = await server.createDatabase();
+    const there = { ports: portsFor(server.target(bare)), config: configFor(bare) };
+    await expect(claim(execution(), 60, there as never)).rejects.toThrow(
+      /nobody can tell: the schema pgkeep/,
+    );
+    const tolerant = { ...job, lock: "when-possible" as const };
+    const { answer, warnings } = await claimRun(
+      tolerant,
+      { run: execution(), trigger: {}, claim: { leaseSeconds: 60 } },
+      there as never,
+    );
+    expect(answer).toEqual(outcomes);
+    expect(warnings[0]).toMatch(/not recorded/);
+    const gone = { ...options(), ports: portsFor({ ...server.target(database), port: 1 }) };
+    await expect(claim(execution(), 60, gone)).rejects.toMatchObject({ code: "unreachable" });
+    const unguarded = await claimRun(
+      tolerant,
+      { run: execution(), trigger: {}, claim: { leaseSeconds: 60 } },
+      gone,
+    );
+    expect(unguarded.answer).toEqual(outcomes);
+  });
+
+  it("lets one of two executions of the state machine work that start together", async () => {
+    const definition = stateMachineDefinition({
+      job,
+      functionArns: Object.fromEntries(job.steps.map(({ name }) => [name, name])),
+      functionTimeoutSeconds: () => 20,
+      waitLimitSeconds: 60,
+    });
+    let looked = 0;
+    let answered = 0;
+    const start = (name: string) =>
+      walk(
+        definition,
+        async (resource, parameters) => {
+          const given = {
+            ...(parameters as Record<string, Json>),
+            run: { id: name, startedAt: new Date().toISOString() },
+          };
+          if ("claim" in given) {
+            const { answer } = await claimRun(job, given as never, options());
+            answered += 1;
+            return answer as Json;
+          }
+          if ("finish" in given) return (await finishRun(job, given as never, options())) as unknown as Json;
+          looked += 1;
+          if (resource === "look")
+            return (await runOneStep(job, "look", given as never, options())).answer as Json;
+          // Work that lasts until the other has asked.
+          while (answered < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+          return { kind: "done", output: null };
+        },
+        { executionId: name },
+      );
+    for (const round of [1, 2, 3]) {
+      looked = 0;
+      answered = 0;
+      const both = await Promise.all([start(`one-${round}`), start(`two-${round}`)]);
+      expect(both.map(({ status }) => status)).toEqual(["SUCCEEDED", "SUCCEEDED"]);
+      expect(both.map(({ output }) => (output as { outcome: string }).outcome).sort()).toEqual([
+        "skipped",
+        "succeeded",
+      ]);
+      expect(looked).toBe(3);
+    }
   });
 });
 
