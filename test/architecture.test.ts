@@ -43,7 +43,7 @@ function layerOf(path: string): string {
 /** Files that any layer may use. */
 const foundations = ["errors.ts", "json.ts", "clock.ts", "package-root.ts", "words.ts", "ports", "alarms"];
 /** Work that jobs are made of: pure, or speaking SQL through a session. */
-const core = ["retention", "drill", "routing", "vacuum", "install", "pooling"];
+const core = ["retention", "drill", "routing", "maintenance", "vacuum", "reindex", "install", "pooling"];
 
 /** What each layer may import beside itself. Types of the configuration are open to all. */
 const allowed: Record<string, string[]> = {

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { UsageError } from "../errors.ts";
-import { parseTableName, type TableName } from "./table-name.ts";
+import { parseTableName, type TableName } from "../maintenance/table-name.ts";
 
 /** What a person may ask of a run; a schedule asks nothing. */
 export type VacuumArguments = {

@@ -1,11 +1,13 @@
 import { errorMessage, PgkeepError } from "../errors.ts";
+import { Pace } from "../maintenance/pace.ts";
+import { StatementLimit } from "../maintenance/statement-limit.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Session } from "../ports/databases.ts";
 import { majorOf } from "../postgres/versions.ts";
 import type { VacuumArguments } from "./arguments.ts";
-import { runStatement, StatementLimit, type StatementOutcome } from "./execute.ts";
+import { runStatement, type StatementOutcome } from "./execute.ts";
 import { readDeadRows, readWorkedAt, statisticsAreImmediate } from "./outcome.ts";
-import { Pace, pagesToProcess } from "./pace.ts";
+import { pagesToProcess } from "./pace.ts";
 import type { Plan, Work } from "./plan.ts";
 import {
   entryOf,

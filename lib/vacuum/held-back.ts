@@ -1,4 +1,4 @@
-import type { Holder } from "./horizon.ts";
+import type { Holder } from "../maintenance/horizon.ts";
 import type { Candidate } from "./rank.ts";
 import type { Relation } from "./relation.ts";
 import type { Reason } from "./triggers.ts";

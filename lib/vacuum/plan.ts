@@ -1,7 +1,7 @@
+import type { Holder } from "../maintenance/horizon.ts";
 import { qualified } from "../postgres/identifiers.ts";
 import { majorOf } from "../postgres/versions.ts";
 import { judge } from "./held-back.ts";
-import type { Holder } from "./horizon.ts";
 import type { Candidate } from "./rank.ts";
 import type { Relation, ServerSettings } from "./relation.ts";
 import type { Reason } from "./triggers.ts";

@@ -1,10 +1,10 @@
 import { PgkeepError } from "../errors.ts";
+import type { TableName } from "../maintenance/table-name.ts";
 import type { Session } from "../ports/databases.ts";
 import { identifier, qualified } from "../postgres/identifiers.ts";
 import { majorOf } from "../postgres/versions.ts";
 import type { Counters, Relation } from "./relation.ts";
 import type { ServerFacts } from "./server.ts";
-import type { TableName } from "./table-name.ts";
 
 export interface RelationsWanted {
   /** Only these and their partitions; undefined: the whole database. */

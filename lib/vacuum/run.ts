@@ -1,8 +1,9 @@
+import { type Holder, readHorizon } from "../maintenance/horizon.ts";
+import { Pace } from "../maintenance/pace.ts";
 import type { Session } from "../ports/databases.ts";
 import { identifier } from "../postgres/identifiers.ts";
 import { carryOut, type VacuumRun } from "./carry-out.ts";
-import { type Holder, readHorizon } from "./horizon.ts";
-import { Pace, pagesToProcess } from "./pace.ts";
+import { pagesToProcess } from "./pace.ts";
 import { type Plan, plan } from "./plan.ts";
 import { rank } from "./rank.ts";
 import { readRelations } from "./relations.ts";

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { UsageError } from "../../lib/errors.ts";
+import { parseTableName } from "../../lib/maintenance/table-name.ts";
 import { qualified } from "../../lib/postgres/identifiers.ts";
 import { parseVacuumArguments } from "../../lib/vacuum/arguments.ts";
-import { parseTableName } from "../../lib/vacuum/table-name.ts";
 
 describe("table names", () => {
   it("are read as SQL reads them", () => {

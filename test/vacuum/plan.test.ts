@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
+import type { Holder } from "../../lib/maintenance/horizon.ts";
+import { Pace } from "../../lib/maintenance/pace.ts";
 import { judge, shareBefore } from "../../lib/vacuum/held-back.ts";
-import type { Holder } from "../../lib/vacuum/horizon.ts";
-import { Pace, pagesToProcess } from "../../lib/vacuum/pace.ts";
+import { pagesToProcess } from "../../lib/vacuum/pace.ts";
 import { actionFor, plan, statementFor } from "../../lib/vacuum/plan.ts";
 import { rank } from "../../lib/vacuum/rank.ts";
 import type { Relation, ServerSettings } from "../../lib/vacuum/relation.ts";

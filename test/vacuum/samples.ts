@@ -1,4 +1,4 @@
-import type { Holder } from "../../lib/vacuum/horizon.ts";
+import type { Holder } from "../../lib/maintenance/horizon.ts";
 import type { Relation, ServerSettings } from "../../lib/vacuum/relation.ts";
 
 /** What a server without settings of its own says. */
