@@ -8,12 +8,14 @@ import { registerRestore } from "./restore.ts";
 import { registerRoles } from "./roles.ts";
 import { registerRouting } from "./routing.ts";
 import { registerRun } from "./run.ts";
+import { registerRuns } from "./runs.ts";
 import { registerSandbox } from "./sandbox.ts";
 
 /** Every command, in the order of the help. */
 export const commands: readonly Register[] = [
   registerSandbox,
   registerRun,
+  registerRuns,
   registerHealth,
   registerMetrics,
   registerBackup,

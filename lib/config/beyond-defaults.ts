@@ -1,16 +1,18 @@
 import { isSection, type Section } from "./deployed.ts";
-import { databaseConfigSchema, type JobConfig } from "./schema.ts";
+import { databaseConfigSchema, type JobConfig, sectionsWithoutJobs } from "./schema.ts";
 
 /** What stands where nothing is configured: a bundled function gets it beside its code. */
 export function configDefaults(): Omit<JobConfig, "key"> {
-  const { alarms: _, ...defaults } = databaseConfigSchema.parse({});
-  return defaults;
+  const without: readonly string[] = sectionsWithoutJobs;
+  return Object.fromEntries(
+    Object.entries(databaseConfigSchema.parse({})).filter(([name]) => !without.includes(name)),
+  ) as Omit<JobConfig, "key">;
 }
 
 /**
  * What functions are told of the configuration of one database, as short JSON: its key and what differs from the
  * defaults. Deterministic, and small enough for a Lambda's environment (4 KB in all). `deployedConfig` reads it.
- * Limits of alarms are left out, so that changing one touches no function.
+ * What no job reads is left out, so that changing it touches no function.
  */
 export function beyondDefaults(config: JobConfig): string {
   const { key, ...sections } = config;

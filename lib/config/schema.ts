@@ -11,6 +11,7 @@ import { notifications } from "./sections/notifications.ts";
 import { pooling } from "./sections/pooling.ts";
 import { replicas } from "./sections/replicas.ts";
 import { roles } from "./sections/roles.ts";
+import { runs } from "./sections/runs.ts";
 import { schedules } from "./sections/schedules.ts";
 
 /** Sections that each database has; at the top of the file they are the defaults of all. */
@@ -24,6 +25,7 @@ export const perDatabaseSections = {
   roles,
   alarms,
   schedules,
+  runs,
 } as const;
 
 /** Sections that the file has once. */
@@ -53,8 +55,11 @@ export interface DatabaseConfig extends Sections {
   key: string;
 }
 
-/** What jobs and checks are told: the limits of alarms reach no function, so that changing one changes none. */
-export type JobConfig = Omit<DatabaseConfig, "alarms">;
+/** Sections that stacks and the command line read and no job does: changing one changes no function. */
+export const sectionsWithoutJobs = ["alarms", "runs"] as const;
+
+/** What jobs and checks are told. */
+export type JobConfig = Omit<DatabaseConfig, (typeof sectionsWithoutJobs)[number]>;
 
 export interface Config extends z.output<typeof sharedConfigSchema> {
   databases: DatabaseConfig[];
