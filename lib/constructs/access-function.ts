@@ -8,6 +8,7 @@ import { Construct } from "constructs";
 import type { GrantStatement } from "../aws/grants.ts";
 import { environmentNames } from "../aws/resources.ts";
 import { beyondDefaultsForAccess } from "../config/beyond-defaults.ts";
+import { functionEnvironment } from "./function-environment.ts";
 import { identifiersOf } from "./identifiers.ts";
 import { interfaceStatements } from "./interface-grants.ts";
 import type { AccessiblePlatform } from "./platform.ts";
@@ -82,16 +83,19 @@ export class AccessFunction extends Construct {
       vpc: platform.vpc,
       vpcSubnets: platform.subnets,
       securityGroups: [securityGroup],
-      environment: {
-        [environmentNames.resources]: Stack.of(this).toJsonString(platform.resources),
-        [environmentNames.config]: beyondDefaultsForAccess(platform.config),
-        [environmentNames.masterSecret]: platform.masterSecret.secretArn,
-        [environmentNames.loginSecrets]: Stack.of(this).toJsonString(
-          Object.fromEntries(
-            Object.entries(props.secrets).map(([login, { secretArn }]) => [login, secretArn]),
+      environment: functionEnvironment(this, platform, {
+        functionName,
+        needs: [],
+        config: beyondDefaultsForAccess(platform.config),
+        more: {
+          [environmentNames.masterSecret]: platform.masterSecret.secretArn,
+          [environmentNames.loginSecrets]: Stack.of(this).toJsonString(
+            Object.fromEntries(
+              Object.entries(props.secrets).map(([login, { secretArn }]) => [login, secretArn]),
+            ),
           ),
-        ),
-      },
+        },
+      }),
     });
     this.function.node.addDependency(role);
   }

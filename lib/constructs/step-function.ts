@@ -1,13 +1,15 @@
-import { Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
+import { Duration, RemovalPolicy } from "aws-cdk-lib";
 import * as iam from "aws-cdk-lib/aws-iam";
 import * as lambda from "aws-cdk-lib/aws-lambda";
 import * as logs from "aws-cdk-lib/aws-logs";
 import { Construct } from "constructs";
 import type { GrantStatement, Grants } from "../aws/grants.ts";
+import { withoutCovered } from "../aws/grants-covered.ts";
 import { jobResourceName } from "../aws/job-names.ts";
 import { environmentNames, type PlatformResources } from "../aws/resources.ts";
 import { beyondDefaults } from "../config/beyond-defaults.ts";
 import type { AnyStep, Job } from "../jobs/job.ts";
+import { functionEnvironment } from "./function-environment.ts";
 import { interfaceStatements } from "./interface-grants.ts";
 import type { DatabasePlatform } from "./platform.ts";
 import { explainWildcards, policyDocument } from "./policy.ts";
@@ -77,7 +79,12 @@ export class StepFunction extends Construct {
       logGroup,
       loggingFormat: lambda.LoggingFormat.JSON,
       tracing: lambda.Tracing.ACTIVE,
-      environment: environmentOf(this, platform, job, step),
+      environment: functionEnvironment(this, platform, {
+        functionName,
+        needs: step.needs,
+        config: beyondDefaults(platform.config),
+        more: { [environmentNames.job]: job.name, [environmentNames.step]: step.name },
+      }),
       ...(job.lock === "required" ? { reservedConcurrentExecutions: 1 } : {}),
       ...(step.where === "database"
         ? {
@@ -96,15 +103,6 @@ function functionNameOf(key: string, job: Job, step: AnyStep): string {
   return jobResourceName(key, job.name, job.steps.length === 1 ? undefined : step.name);
 }
 
-function environmentOf(scope: Construct, platform: DatabasePlatform, job: Job, step: AnyStep) {
-  return {
-    [environmentNames.resources]: Stack.of(scope).toJsonString(platform.resources),
-    [environmentNames.config]: beyondDefaults(platform.config),
-    [environmentNames.job]: job.name,
-    [environmentNames.step]: step.name,
-  };
-}
-
 /** What the step's ports need, each statement once although two ports or logins may ask for it. */
 function portStatements(
   resources: PlatformResources,
@@ -118,10 +116,11 @@ function portStatements(
     roles.flatMap((role) => grants[need](resources, role, step.calls?.[need]).statements),
   );
   const known = new Set<string>();
-  return statements.filter((statement) => {
+  const distinct = statements.filter((statement) => {
     const text = JSON.stringify({ ...statement, sid: "" });
     return !known.has(text) && known.add(text);
   });
+  return withoutCovered(distinct);
 }
 
 /** What Lambda itself needs to run the function: logs, traces, and network interfaces inside the VPC. */
