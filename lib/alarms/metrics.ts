@@ -170,6 +170,18 @@ export const metrics = {
     dimensions: [],
     help: "Time since the previous heartbeat was written",
   },
+  InvalidIndexes: {
+    unit: "Count",
+    kind: "gauge",
+    dimensions: [],
+    help: "Indexes that are not valid, and that nobody is building",
+  },
+  CertificateLifeSeconds: {
+    unit: "Seconds",
+    kind: "gauge",
+    dimensions: [],
+    help: "Time until the first certificate expires that the primary shows",
+  },
   BackupAge: {
     unit: "Seconds",
     kind: "gauge",

@@ -1,5 +1,6 @@
 import { blockedSessions } from "./blocked-sessions.ts";
 import { cacheHitRatio } from "./cache-hit-ratio.ts";
+import { certificate } from "./certificate.ts";
 import type { Check } from "./check.ts";
 import { checkpoints } from "./checkpoints.ts";
 import { connections } from "./connections.ts";
@@ -7,6 +8,7 @@ import { databaseSize } from "./database-size.ts";
 import { deadlocks } from "./deadlocks.ts";
 import { heartbeat } from "./heartbeat.ts";
 import { idleInTransaction } from "./idle-in-transaction.ts";
+import { invalidIndexes } from "./invalid-indexes.ts";
 import { longRunningQueries } from "./long-running-queries.ts";
 import { preparedTransactions } from "./prepared-transactions.ts";
 import { replication } from "./replication.ts";
@@ -29,5 +31,7 @@ export const healthChecks: readonly Check[] = [
   wraparound,
   preparedTransactions,
   databaseSize,
+  invalidIndexes,
+  certificate,
   heartbeat,
 ];

@@ -3,7 +3,10 @@ import type { Session } from "../ports/databases.ts";
 import { hasSqlState } from "../postgres/errors.ts";
 import { SqlState } from "../postgres/sqlstate.ts";
 
-/** Every job by name, for what cannot import the list of jobs because it is in it. */
+/**
+ * Every job with a step inside the VPC, for what cannot import the list of jobs because it is in it. The runs of the
+ * others are recorded where everything is in reach of one process, and on AWS not at all.
+ */
 export const jobNames = [
   "check-health",
   "route-replicas",

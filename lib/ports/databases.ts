@@ -38,6 +38,8 @@ export interface Session {
   readonly isSuperuser: boolean;
   readonly user: string;
   readonly database: string;
+  /** When the first of the certificates expires that the server has shown; absent without TLS. */
+  readonly certificateExpiresAt?: Date | undefined;
   /**
    * Runs one statement. Values are always parameters; identifiers are quoted with `identifier()`.
    * Without values the statement goes alone as a simple query, so VACUUM and REINDEX CONCURRENTLY work.

@@ -1,3 +1,4 @@
+import { type DetailedPeerCertificate, TLSSocket } from "node:tls";
 import pg from "pg";
 import { PgkeepError } from "../errors.ts";
 import type { Notice, QueryOptions, Session, SessionOptions } from "../ports/databases.ts";
@@ -105,12 +106,28 @@ function cutConnection(client: pg.Client): void {
   (client as unknown as { connection?: { stream?: { destroy(): void } } }).connection?.stream?.destroy();
 }
 
+/** Of the server's certificate and of those that vouch for it, as far as they are known here. */
+function firstExpiry(client: pg.Client): Date | undefined {
+  const { stream } = (client as unknown as { connection?: { stream?: unknown } }).connection ?? {};
+  if (!(stream instanceof TLSSocket)) return undefined;
+  const times: number[] = [];
+  let certificate: DetailedPeerCertificate | undefined = stream.getPeerCertificate(true);
+  const seen = new Set<string>();
+  while (certificate?.valid_to !== undefined && !seen.has(certificate.fingerprint256)) {
+    seen.add(certificate.fingerprint256);
+    times.push(Date.parse(certificate.valid_to));
+    certificate = certificate.issuerCertificate;
+  }
+  return times.length === 0 ? undefined : new Date(Math.min(...times));
+}
+
 class PgSession implements Session {
   readonly serverVersionNumber: number;
   readonly isStandby: boolean;
   readonly isSuperuser: boolean;
   readonly user: string;
   readonly database: string;
+  readonly certificateExpiresAt: Date | undefined;
   private readonly client: pg.Client;
   private readonly target: ConnectionTarget;
   private readonly shown: string;
@@ -133,6 +150,7 @@ class PgSession implements Session {
     this.isSuperuser = facts.superuser;
     this.user = facts.user;
     this.database = facts.database;
+    this.certificateExpiresAt = firstExpiry(client);
     // A pooler makes this number up: on the server it may be anybody's.
     this.backendPid =
       options.pooled === true ? undefined : (client as unknown as { processID?: number }).processID;

@@ -75,6 +75,7 @@ describe("pgkeep sandbox --once --json", () => {
         ["check-health", "succeeded"],
         ["route-replicas", "succeeded"],
         ["back-up", "succeeded"],
+        ["check-recovery", "succeeded"],
         ["vacuum", "succeeded"],
         ["drill-restore", "succeeded"],
       ]);

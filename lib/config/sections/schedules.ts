@@ -13,6 +13,9 @@ export const schedules = z
     "route-replicas": cron
       .optional()
       .describe("When the routing document is published; by default each minute"),
+    "check-recovery": cron
+      .optional()
+      .describe("When it is measured what a restore would lose; by default every five minutes"),
     "back-up": cron.optional().describe("When a backup is taken and old ones are pruned; by default daily"),
     "drill-restore": cron.optional().describe("When the restore drill runs; by default monthly"),
     vacuum: cron.optional().describe("When tables are vacuumed by need; by default daily"),
