@@ -1,5 +1,6 @@
 import type { Backups } from "../ports/backups.ts";
 import type { GrantStatement } from "./grants.ts";
+import { withoutCovered } from "./grants-covered.ts";
 import { type PlatformResources, pinnedTag, restoredTag, snapshotTag } from "./resources.ts";
 import { verifiedTag } from "./tags.ts";
 
@@ -25,27 +26,8 @@ const drills = "the names of restored databases end with the drill's run";
 export function backupStatements(resources: PlatformResources, calls: readonly string[]): GrantStatement[] {
   const makers = statementsByCall(resources);
   const statements = jobBackupCalls.filter((call) => calls.includes(call)).flatMap((call) => makers[call]());
-  const distinct = statements.filter(
-    ({ sid }, index) => statements.findIndex((other) => other.sid === sid) === index,
-  );
-  return distinct
-    .map((statement) => ({
-      ...statement,
-      resources: statement.resources.filter(
-        (resource) => !distinct.some((other) => other !== statement && covers(other, statement, resource)),
-      ),
-    }))
-    .filter((statement) => statement.resources.length > 0);
-}
-
-/** Whether another statement allows the same on more than this resource. */
-function covers(other: GrantStatement, statement: GrantStatement, resource: string): boolean {
-  if (other.conditions !== undefined || statement.effect === "Deny" || other.effect === "Deny") return false;
-  return (
-    statement.actions.every((action) => other.actions.includes(action)) &&
-    other.resources.some(
-      (wider) => wider !== resource && wider.endsWith("*") && resource.startsWith(wider.slice(0, -1)),
-    )
+  return withoutCovered(
+    statements.filter(({ sid }, index) => statements.findIndex((other) => other.sid === sid) === index),
   );
 }
 
@@ -181,7 +163,7 @@ function statementsByCall(resources: PlatformResources): Record<JobBackupCall, (
     ],
     remove: () => [find, ...remove],
     markVerified: () => [
-      find,
+      { ...find, sid: "FindBackupAtHome", resources: [own(region)] },
       {
         sid: "MarkVerified",
         actions: ["rds:AddTagsToResource"],

@@ -31,22 +31,28 @@ export type Grants = Record<PortName, GrantOf>;
 
 /** What the adapters of lib/aws call. */
 export const grants: Grants = {
-  primary: logins,
-  replicas: logins,
+  primary: (resources, role) => logins("LogIn", resources, primaryIds(resources), role),
+  replicas: (resources, role) => logins("LogInToReplicas", resources, replicaIds(resources), role),
   restored: restoredLogins,
   backups: (resources, _, calls = jobBackupCalls) => ({ statements: backupStatements(resources, calls) }),
   routing: (resources) => ({ statements: routingStatements(resources) }),
 };
 
-/** Logging in to the database's own servers, as one role. */
-function logins(resources: PlatformResources, role: DatabaseRole): Grant {
-  const { partition, region, account, resourceIds } = resources;
+/** The servers of a cluster share its id; of instances, each has its own. */
+const primaryIds = ({ resourceIds }: PlatformResources) => resourceIds.slice(0, 1);
+const replicaIds = ({ topology, resourceIds }: PlatformResources) =>
+  topology === "instance" ? resourceIds.slice(1) : resourceIds;
+
+/** Logging in to servers of the database, as one role. */
+function logins(sid: string, resources: PlatformResources, ids: string[], role: DatabaseRole): Grant {
+  const { partition, region, account } = resources;
+  if (ids.length === 0) return { statements: [] };
   return {
     statements: [
       {
-        sid: "LogIn",
+        sid,
         actions: ["rds-db:connect"],
-        resources: resourceIds.map(
+        resources: ids.map(
           (id) => `arn:${partition}:rds-db:${region}:${account}:dbuser:${id}/${jobRoleNames[role]}`,
         ),
       },
@@ -70,17 +76,6 @@ function restoredLogins(resources: PlatformResources, role: DatabaseRole): Grant
   };
 }
 
-/** Publishing to one topic or both; no job does it through its ports so far. */
-export function notificationStatements(
-  resources: PlatformResources,
-  severities: readonly ("page" | "ticket")[],
-): GrantStatement[] {
-  const topics = { page: resources.pageTopicArn, ticket: resources.ticketTopicArn };
-  return [
-    { sid: "Notify", actions: ["sns:Publish"], resources: severities.map((severity) => topics[severity]) },
-  ];
-}
-
 function routingStatements(resources: PlatformResources): GrantStatement[] {
   const { partition, region, account, routingParameterName, readerDns } = resources;
   const parameter = `arn:${partition}:ssm:${region}:${account}:parameter${routingParameterName}`;
@@ -92,8 +87,7 @@ function routingStatements(resources: PlatformResources): GrantStatement[] {
     {
       sid: "ListVersions",
       actions: ["ssm:GetParametersByPath"],
-      resources: [`${parameter}/versions`, versions],
-      reason: eachVersion,
+      resources: [`${parameter}/versions`],
     },
     {
       sid: "PublishRouting",

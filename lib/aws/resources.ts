@@ -23,7 +23,10 @@ export interface PlatformResources {
   topology: "instance" | "multi-az-cluster" | "aurora";
   primary: ServerResource;
   replicas: ServerResource[];
-  /** `db-…` or `cluster-…`: what `rds-db:connect` names. */
+  /**
+   * What `rds-db:connect` names: `db-…` of the primary and then of each replica in their order, or one
+   * `cluster-…` for all servers of a cluster.
+   */
   resourceIds: string[];
   /** Where a restored instance is put, so that it is as private as the original. */
   restore: {
