@@ -11,6 +11,9 @@ import { restoredInstances } from "./restored-instances.ts";
 import type { Snapshot } from "./snapshots.ts";
 import { restoreBackupTag, restoreNameTag, restoreTargetTag, type Tags } from "./tags.ts";
 
+/** RDS takes many minutes, and throttles who asks too often. */
+const pollAfterSeconds = 60;
+
 /** An instance or cluster that has the name of a restored one. */
 export interface RestoredDatabase {
   id: string;
@@ -107,7 +110,7 @@ export class Restores {
     }
     await this.databases.advance?.(existing, this.tagsOf(request, tags.get(restoreBackupTag) ?? ""));
     if (status !== "available" || endpoint === undefined) {
-      return { status: "restoring", detail: `${id} is ${status}` };
+      return { status: "restoring", detail: `${id} is ${status}`, pollAfterSeconds };
     }
     return { status: "available", endpoint, backupId: tags.get(restoreBackupTag) ?? "" };
   }
@@ -117,7 +120,7 @@ export class Restores {
     if (target.kind === "backup") {
       const snapshot = await sources.snapshot(target.backupId);
       await this.databases.fromSnapshot(id, snapshot, this.tagsOf(request, snapshot.id));
-      return { status: "restoring", detail: `${id} is made from ${snapshot.id}` };
+      return { status: "restoring", detail: `${id} is made from ${snapshot.id}`, pollAfterSeconds };
     }
     if (request.fromBackupId !== undefined) {
       await sources.snapshot(request.fromBackupId);
@@ -131,6 +134,7 @@ export class Restores {
     return {
       status: "restoring",
       detail: `${id} is restored to ${time?.toISOString() ?? "the latest moment"}`,
+      pollAfterSeconds,
     };
   }
 

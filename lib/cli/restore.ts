@@ -65,7 +65,7 @@ export async function restoreInstance(
     while (state.status === "restoring") {
       signal.throwIfAborted();
       progress(state.detail);
-      await clock.sleep(500, signal);
+      await clock.sleep(state.pollAfterSeconds * 1000, signal);
       state = await backups.restore(request);
     }
   } catch (error) {

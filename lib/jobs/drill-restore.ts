@@ -38,7 +38,6 @@ export type DrillReport = {
 };
 
 const instancePrefix = "drill-";
-const pollSeconds = 1;
 
 /** Restores a backup into a fresh instance, proves the data, measures RTO and RPO, and removes the instance. */
 export const drillRestore = defineJob({
@@ -100,7 +99,7 @@ async function restore(context: StepContext<Arguments, "backups">): Promise<Step
       target: portTarget(target),
       ...(input.backupId === undefined ? {} : { fromBackupId: input.backupId }),
     });
-    if (state.status === "restoring") return again(pollSeconds, target);
+    if (state.status === "restoring") return again(state.pollAfterSeconds, target);
     const { endpoint, backupId, lastCommitAt } = state;
     return done({
       instance,

@@ -66,7 +66,8 @@ export interface RestoreRequest {
 }
 
 export type RestoreState =
-  | { status: "restoring"; detail: string }
+  /** `pollAfterSeconds`: how long to wait before asking again, as the adapter knows it. */
+  | { status: "restoring"; detail: string; pollAfterSeconds: number }
   | {
       status: "available";
       endpoint: Endpoint;

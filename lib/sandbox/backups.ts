@@ -59,6 +59,9 @@ interface Work {
   result?: { marker: RestoreMarker } | { error: unknown };
 }
 
+/** A local restore takes seconds. */
+const pollAfterSeconds = 0.5;
+
 class SandboxBackups implements Backups {
   private readonly state: BackupPlaces;
   private readonly store: BackupStore;
@@ -232,7 +235,7 @@ class SandboxBackups implements Backups {
       if (marker !== undefined) {
         if (!sameRequest(marker, request)) throw otherTarget(request, marker);
         if (directory.isMadeElsewhere(marker)) {
-          return { status: "restoring", detail: `process ${marker.pid} is at work on it` };
+          return { status: "restoring", detail: `process ${marker.pid} is at work on it`, pollAfterSeconds };
         }
         if (marker.state === "available") return this.available(directory, marker);
       }
@@ -244,7 +247,7 @@ class SandboxBackups implements Backups {
       throw otherTarget(request, await this.markerOf(directory, request));
     }
     await Promise.race([work.settled, delay(this.options.patienceMilliseconds, undefined, { ref: false })]);
-    if (work.result === undefined) return { status: "restoring", detail: "copying files and replaying WAL" };
+    if (work.result === undefined) return { status: "restoring", detail: "copying files and replaying WAL", pollAfterSeconds };
     this.restores.delete(request.name);
     if ("error" in work.result) throw work.result.error;
     return this.available(directory, work.result.marker);

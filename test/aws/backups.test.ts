@@ -280,7 +280,10 @@ describe.skipIf(noMoto !== undefined)(`backups on RDS${noMoto === undefined ? ""
         name: "drill-1",
         target: { kind: "backup", backupId: "pgkeep-shop-source" },
       } as const;
-      expect(await backups().restore(request)).toMatchObject({ status: "restoring" });
+      const begun = await backups().restore(request);
+      expect(begun).toMatchObject({ status: "restoring" });
+      // RDS takes many minutes.
+      expect(begun.status === "restoring" && begun.pollAfterSeconds).toBeGreaterThanOrEqual(30);
       const restored = await backups().restore(request);
       expect(restored).toMatchObject({
         status: "available",
