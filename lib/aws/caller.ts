@@ -95,16 +95,18 @@ export async function deployedFunction(
 }
 
 /**
- * The platform of one database as its functions know it, and its configuration as `beyondDefaults` wrote it: what
- * was deployed, whatever the file says by now. Neither has secrets.
+ * The platform of one database as this function knows it, and its configuration as `beyondDefaults` wrote it: what
+ * was deployed, whatever the file says by now. Neither has secrets. A function is told what it needs, so choose one
+ * that does what is to be done.
  * @throws PgkeepError `not-found` when it is not deployed
  */
 export async function deployedPlatform(
   caller: Pick<Caller, "lambda" | "region">,
   key: string,
   job: string,
+  step: string,
 ): Promise<{ resources: PlatformResources; config: string }> {
-  const { environment } = await deployedFunction(caller, key, job);
+  const { environment } = await deployedFunction(caller, key, job, step);
   const resources = environment[environmentNames.resources];
   const config = environment[environmentNames.config];
   try {
@@ -113,7 +115,7 @@ export async function deployedPlatform(
   } catch (cause) {
     throw new PgkeepError(
       "configuration",
-      `the function ${jobResourceName(key, job)} in ${caller.region} does not say what it works with`,
+      `the function ${jobResourceName(key, job, step)} in ${caller.region} does not say what it works with`,
       { remedy: "deploy it again with pgkeep's stacks: `npx cdk deploy --all`", cause },
     );
   }

@@ -4,7 +4,7 @@ import { PgkeepError, UsageError } from "../errors.ts";
 import { backUp, type Pruned, pruneBackups, retentionPolicy } from "../jobs/back-up.ts";
 import type { Backup, Backups, BackupVerification, RecoveryWindow } from "../ports/backups.ts";
 import { type KeepReason, planRetention } from "../retention/plan.ts";
-import { bytesText } from "../words.ts";
+import { bytesText, countText } from "../words.ts";
 import type { Cli, GlobalOptions, Register } from "./cli.ts";
 import { onOption } from "./options.ts";
 import { describeResult, runAnywhere } from "./run.ts";
@@ -97,7 +97,7 @@ function verificationText(verification: BackupVerification): string {
   const { backupId, ok, filesChecked, bytesChecked, walSegmentsChecked, problems } = verification;
   // RDS shows a snapshot's state, not its files.
   if (ok && bytesChecked === 0) {
-    return `${backupId}: complete, encrypted and of this database, with its copies (${filesChecked} snapshots looked at; a drill proves the data)`;
+    return `${backupId}: complete, encrypted and of this database, with its copies (${countText(filesChecked, "snapshot")} looked at; a drill proves the data)`;
   }
   if (ok) {
     return `${backupId}: fine (${filesChecked} files, ${sizeText(bytesChecked)}, ${walSegmentsChecked} WAL segments)`;

@@ -3,9 +3,22 @@ import { deployedConfig } from "../config/deployed.ts";
 import type { DatabaseConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import { UsageError } from "../errors.ts";
-import { checkHealth } from "../jobs/check-health.ts";
+import { backUp } from "../jobs/back-up.ts";
+import type { AnyStep, Job } from "../jobs/job.ts";
 import type { DeployedRuns } from "../ports/deployed-runs.ts";
 import type { GlobalOptions } from "./cli.ts";
+
+/** A step whose function works with AWS alone, and so is told all that AWS's ports take. */
+const informedStep = stepOf(
+  backUp,
+  ({ where, needs }) => where === "control-plane" && needs.includes("backups"),
+);
+
+function stepOf(job: Job, fits: (step: AnyStep) => boolean): string {
+  const found = job.steps.find(fits);
+  if (found === undefined) throw new RangeError(`${job.name} has no such step`);
+  return found.name;
+}
 
 /** @throws UsageError for options that name another target than AWS */
 function requireAlone(options: GlobalOptions): void {
@@ -51,8 +64,7 @@ export async function openDeployed(
   ]);
   const caller = await asCaller();
   try {
-    // Each function is told the same; every database has this one.
-    const { resources, config } = await deployedPlatform(caller, key, checkHealth.name);
+    const { resources, config } = await deployedPlatform(caller, key, backUp.name, informedStep);
     return awsEnvironment({
       resources,
       config: deployedConfig(config, configDefaults()),

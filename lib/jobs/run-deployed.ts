@@ -16,7 +16,7 @@ export interface DeployedRunOptions {
   /** Ends the waiting; what has been started goes on. */
   signal: AbortSignal;
   onProgress(message: string): void;
-  /** Pause between two looks at an execution. Default 3,000. */
+  /** Longest pause between two looks at an execution; the first ones are shorter. Default 10,000. */
   pollMilliseconds?: number;
 }
 
@@ -91,13 +91,13 @@ async function runStateMachine(
   trigger: RunTrigger,
   options: DeployedRunOptions,
 ): Promise<JobResult> {
-  const { runs, clock, signal, onProgress, pollMilliseconds = 3_000 } = options;
+  const { runs, clock, signal, onProgress, pollMilliseconds = 10_000 } = options;
   const name = `by-hand-${runIdentity(clock.now(), randomBytes(6).toString("hex"))}`;
   const execution = await runs.start(job.name, firstStep, name, trigger as Json);
   onProgress(`started ${execution.id}`);
   const steps = new Set(job.steps.map((step) => step.name));
   let shown: string | undefined;
-  for (;;) {
+  for (let pause = 500; ; pause *= 1.5) {
     const state = await lookAt(execution, signal);
     for (const entered of state.entered) {
       // A step that asks for another execution enters its state each time.
@@ -106,7 +106,7 @@ async function runStateMachine(
       onProgress(`${job.name}: ${entered}`);
     }
     if (state.status !== "running") return resultOf(job, name, state);
-    await clock.sleep(pollMilliseconds, signal).catch(() => {});
+    await clock.sleep(Math.min(pause, pollMilliseconds), signal).catch(() => {});
   }
 }
 
@@ -177,7 +177,9 @@ const endings: Partial<Record<ExecutionState["status"], string>> = {
 
 function saysItself(job: Job, { failure }: ExecutionState, step: Json | undefined): boolean {
   const last = job.steps.findLast(({ always }) => !always);
-  return last?.name === step && failure?.answers.some((answer) => fieldsOf(answer).kind === "failed") === true;
+  return (
+    last?.name === step && failure?.answers.some((answer) => fieldsOf(answer).kind === "failed") === true
+  );
 }
 
 /** What a step threw, out of what Step Functions makes of it: JSON in JSON. */

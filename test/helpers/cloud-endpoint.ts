@@ -1,7 +1,12 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { CreateFunctionCommand, LambdaClient } from "@aws-sdk/client-lambda";
-import { afterAll, beforeAll } from "vitest";
+import { CreateStateMachineCommand, SFNClient } from "@aws-sdk/client-sfn";
+import { afterAll, beforeAll, vi } from "vitest";
+import { jobResourceName } from "../../lib/aws/job-names.ts";
+import { stateMachineDefinition } from "../../lib/constructs/state-machine-definition.ts";
+import { functionTimeoutSeconds } from "../../lib/constructs/step-function.ts";
+import type { Job } from "../../lib/jobs/job.ts";
 import type { Answer } from "./lambda.ts";
 import { motoCredentials } from "./moto.ts";
 
@@ -158,4 +163,55 @@ async function makeRole(endpoint: string, region: string): Promise<string> {
   const arn = /<Arn>([^<]+)</.exec(await answer.text())?.[1];
   if (arn === undefined) throw new Error("the emulator made no role");
   return arn;
+}
+
+/** Enters the state machine of a job as its construct defines it, and its first function; executions are real. */
+export async function enterStateMachine(
+  endpoint: string,
+  region: string,
+  key: string,
+  job: Job,
+): Promise<void> {
+  const functionArns = Object.fromEntries(
+    job.steps.map(({ name }) => [
+      name,
+      `arn:aws:lambda:${region}:123456789012:function:${jobResourceName(key, job.name, name)}`,
+    ]),
+  );
+  const input = { job, functionArns, functionTimeoutSeconds, waitLimitSeconds: 3_600, partition: "aws" };
+  await fetch(`${endpoint}/moto-api/config`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ stepfunctions: { execute_state_machine: true } }),
+  });
+  const client = new SFNClient({ region, endpoint, credentials: motoCredentials });
+  try {
+    await client.send(
+      new CreateStateMachineCommand({
+        name: jobResourceName(key, job.name),
+        roleArn: "arn:aws:iam::123456789012:role/states",
+        definition: JSON.stringify(stateMachineDefinition(input)),
+      }),
+    );
+  } finally {
+    client.destroy();
+  }
+  const first = job.steps[0]?.name;
+  await enterFunction(endpoint, region, jobResourceName(key, job.name, first), {});
+}
+
+/** The environment of somebody who works with AWS there, until the tests of this block end. */
+export function useOwnCredentials(endpoint: () => string, region: string): void {
+  beforeAll(() => {
+    vi.stubEnv("AWS_ENDPOINT_URL", endpoint());
+    vi.stubEnv("AWS_REGION", region);
+    vi.stubEnv("AWS_ACCESS_KEY_ID", motoCredentials.accessKeyId);
+    vi.stubEnv("AWS_SECRET_ACCESS_KEY", motoCredentials.secretAccessKey);
+    vi.stubEnv("AWS_SESSION_TOKEN", undefined);
+    vi.stubEnv("AWS_PROFILE", undefined);
+    vi.stubEnv("AWS_EC2_METADATA_DISABLED", "true");
+    vi.stubEnv("AWS_CONFIG_FILE", "/nonexistent/config");
+    vi.stubEnv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials");
+  });
+  afterAll(() => void vi.unstubAllEnvs());
 }
