@@ -10,6 +10,7 @@ import type {
 } from "../ports/databases.ts";
 import { hasSqlState } from "../postgres/errors.ts";
 import { SqlState } from "../postgres/sqlstate.ts";
+import { auroraInstances, isAurora } from "./aurora.ts";
 import { type Lsn, walBytesBetween } from "./lsn.ts";
 
 /** What was seen of one server. JSON, because it travels from the `probe` step to the `publish` step. */
@@ -134,7 +135,9 @@ async function probeReplica(
             timeline: facts.receiver_timeline,
           }
         : null,
-    lastReplayedAgeSeconds: now === undefined || replayed === null ? null : Math.max(0, now - replayed),
+    lastReplayedAgeSeconds:
+      facts?.measured_lag_seconds ??
+      (now === undefined || replayed === null ? null : Math.max(0, now - replayed)),
   };
 }
 
@@ -161,6 +164,7 @@ interface PrimaryFacts {
 
 async function readPrimary(session: Session): Promise<PrimaryFacts> {
   const systemIdentifier = await readSystemIdentifier(session);
+  if (await isAurora(session)) return { ...(await readAuroraWriter(session)), systemIdentifier };
   // Neither function may be called on a standby, and CASE keeps them from it.
   const rows = await session.query<{ lsn: Lsn | null; file: string | null; clock_seconds: number }>(
     `select case when not pg_is_in_recovery() then pg_current_wal_lsn()::text end as lsn,
@@ -177,8 +181,25 @@ async function readPrimary(session: Session): Promise<PrimaryFacts> {
   };
 }
 
+async function readAuroraWriter(session: Session): Promise<Omit<PrimaryFacts, "systemIdentifier">> {
+  const instances = await auroraInstances(session);
+  const writes = instances.some(({ own, writer }) => own && writer);
+  const [clock] = await session.query<{ seconds: number }>(
+    "select extract(epoch from clock_timestamp())::float8 as seconds",
+  );
+  return {
+    walLsn: writes ? (instances.find(({ writer }) => writer)?.appliedLsn ?? null) : null,
+    // The instances share one volume.
+    timeline: null,
+    clockSeconds: clock?.seconds ?? 0,
+    problem: writes ? null : "it is a reader, so it is not a primary",
+  };
+}
+
 interface ReplicaRow {
   standby: boolean;
+  /** Where the server measures its lag by itself. */
+  measured_lag_seconds?: number | null;
   replay_lsn: Lsn | null;
   receive_lsn: Lsn | null;
   replay_paused: boolean;
@@ -198,10 +219,24 @@ async function readReplica(
   signal: AbortSignal,
 ): Promise<ReplicaRow & { systemIdentifier: string | null }> {
   const systemIdentifier = await readSystemIdentifier(session);
+  const read = (await isAurora(session)) ? readAuroraReader : readStandby;
   for (let waited = 0; ; waited += catchUpPollMilliseconds) {
-    // The columns of pg_stat_wal_receiver are null for a role without pg_read_all_stats.
-    const rows = await session.query<ReplicaRow>(
-      `select pg_is_in_recovery() as standby,
+    const row = await read(session);
+    const behind =
+      row.standby &&
+      !row.replay_paused &&
+      primaryLsn !== null &&
+      row.replay_lsn !== null &&
+      walBytesBetween(row.replay_lsn, primaryLsn) > 0;
+    if (!behind || waited >= catchUpMilliseconds) return { ...row, systemIdentifier };
+    await clock.sleep(catchUpPollMilliseconds, signal);
+  }
+}
+
+async function readStandby(session: Session): Promise<ReplicaRow> {
+  // The columns of pg_stat_wal_receiver are null for a role without pg_read_all_stats.
+  const rows = await session.query<ReplicaRow>(
+    `select pg_is_in_recovery() as standby,
               pg_last_wal_replay_lsn()::text as replay_lsn,
               pg_last_wal_receive_lsn()::text as receive_lsn,
               case when pg_is_in_recovery() then pg_is_wal_replay_paused() else false end as replay_paused,
@@ -214,17 +249,29 @@ async function readReplica(
                 as receiver_age_seconds,
               receiver.received_tli as receiver_timeline
          from (values (1)) as one left join pg_stat_wal_receiver as receiver on true`,
-    );
-    const row = rows[0] as ReplicaRow;
-    const behind =
-      row.standby &&
-      !row.replay_paused &&
-      primaryLsn !== null &&
-      row.replay_lsn !== null &&
-      walBytesBetween(row.replay_lsn, primaryLsn) > 0;
-    if (!behind || waited >= catchUpMilliseconds) return { ...row, systemIdentifier };
-    await clock.sleep(catchUpPollMilliseconds, signal);
-  }
+  );
+  return rows[0] as ReplicaRow;
+}
+
+/** The lag is Aurora's own measurement; a reader that the cluster does not list says nothing about how far it is. */
+async function readAuroraReader(session: Session): Promise<ReplicaRow> {
+  const instances = await auroraInstances(session);
+  const own = instances.find((instance) => instance.own);
+  const end = instances.find(({ writer }) => writer)?.appliedLsn ?? null;
+  return {
+    standby: own?.writer !== true,
+    replay_lsn: own?.appliedLsn ?? null,
+    receive_lsn: own?.receivedLsn ?? null,
+    replay_paused: false,
+    measured_lag_seconds: own?.lagSeconds ?? null,
+    replayed_seconds: null,
+    clock_seconds: 0,
+    has_receiver: own !== undefined,
+    receiver_status: "streaming",
+    receiver_end_lsn: end,
+    receiver_age_seconds: 0,
+    receiver_timeline: null,
+  };
 }
 
 async function readSystemIdentifier(session: Session): Promise<string | null> {
