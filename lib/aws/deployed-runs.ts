@@ -40,12 +40,11 @@ export function deployedRuns(
       });
       return calling(`call the function ${name} in ${caller.region}`, async () => {
         for (let attempt = 0; ; attempt += 1) {
+          signal.throwIfAborted();
+          let response: InvocationResponse;
           try {
-            signal.throwIfAborted();
-            const response = await caller.invoking.send(command, { abortSignal: signal });
-            return { kind: "answered", answer: answerOf(name, response) };
+            response = await caller.invoking.send(command, { abortSignal: signal });
           } catch (error) {
-            if (error instanceof PgkeepError) throw error;
             if (signal.aborted) throw leftAlone(`the function ${name}`, logHint(name));
             if (isNamed(error, "ResourceNotFound")) throw notDeployed(key, job, caller.region, error);
             if (!isNamed(error, "TooManyRequests")) throw error;
@@ -55,7 +54,9 @@ export function deployedRuns(
             if (pause === undefined) throw error;
             onProgress(`${name} is busy; trying again in ${Math.ceil(pause / 1000)} s`);
             await delay(pause, undefined, { signal }).catch(() => {});
+            continue;
           }
+          return { kind: "answered", answer: answerOf(name, response) };
         }
       });
     },

@@ -3,6 +3,7 @@ import { asCaller, type Caller } from "../../lib/aws/caller.ts";
 import { deployedRuns } from "../../lib/aws/deployed-runs.ts";
 import { jobResourceName } from "../../lib/aws/job-names.ts";
 import { systemClock } from "../../lib/clock.ts";
+import { PgkeepError } from "../../lib/errors.ts";
 import { defineJob, done, type Job, type JobResult, step } from "../../lib/jobs/job.ts";
 import { type DeployedRunOptions, runDeployed } from "../../lib/jobs/run-deployed.ts";
 import type { Json } from "../../lib/json.ts";
@@ -192,7 +193,7 @@ describe.skipIf(noMoto !== undefined)(`deployed jobs${noMoto === undefined ? "" 
       const ending = new AbortController();
       deploy(single, {
         only: async (event) => {
-          ending.abort();
+          ending.abort(new PgkeepError("deadline", "stopped by SIGINT"));
           await new Promise((resolve) => setTimeout(resolve, 300));
           return answers(result("single"))(event);
         },
@@ -202,6 +203,16 @@ describe.skipIf(noMoto !== undefined)(`deployed jobs${noMoto === undefined ? "" 
         message: "stopped waiting, and the function pgkeep-shop-single goes on",
         remedy: expect.stringContaining("aws logs tail"),
       });
+    });
+
+    it("are not called any more when that happens before", async () => {
+      const ending = new AbortController();
+      deploy(single, { only: throttles("ConcurrentInvocationLimitExceeded") });
+      const onProgress = () => ending.abort(new PgkeepError("deadline", "stopped by SIGINT"));
+      await expect(run(single, { signal: ending.signal, onProgress })).rejects.toMatchObject({
+        message: "stopped by SIGINT",
+      });
+      expect(cloud.invocations).toHaveLength(1);
     });
 
     it("that are not deployed are found nowhere", async () => {
@@ -338,7 +349,7 @@ describe.skipIf(noMoto !== undefined)(`deployed jobs${noMoto === undefined ? "" 
       const ending = new AbortController();
       deploy(several, {
         first: recorder(async (event) => {
-          ending.abort();
+          ending.abort(new PgkeepError("deadline", "stopped by SIGINT"));
           await new Promise((resolve) => setTimeout(resolve, 500));
           return output({ found: 1 })(event);
         }),
