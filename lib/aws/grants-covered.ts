@@ -24,10 +24,9 @@ function covers(
 ): boolean {
   if (other.conditions !== undefined || other.effect === "Deny" || statement.effect === "Deny") return false;
   if (!statement.actions.every((action) => other.actions.includes(action))) return false;
-  return other.resources.some((wider) =>
-    // Of two that allow the same, the first stays.
-    wider === resource ? at < index : takesIn(wider, resource),
-  );
+  // Of two that allow the same, the first stays.
+  const wins = at < index || other.actions.length > statement.actions.length;
+  return other.resources.some((wider) => (wider === resource ? wins : takesIn(wider, resource)));
 }
 
 /** Whether a resource of a policy takes in another one, each `*` of which stands for anything. */

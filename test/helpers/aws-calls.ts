@@ -6,6 +6,8 @@ export interface RecordedCall {
   action: string;
   region: string;
   input: Record<string, unknown>;
+  /** Somebody else's call, before: it is only known for the tags that it has put on things. */
+  arranged?: boolean;
 }
 
 /** IAM's prefix of each client's actions. */

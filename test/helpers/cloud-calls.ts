@@ -1,87 +1,17 @@
-import { runSimulation } from "@cloud-copilot/iam-simulate";
 import type { GrantStatement } from "../../lib/aws/grants.ts";
 import type { PlatformResources } from "../../lib/aws/resources.ts";
 import type { RecordedCall } from "./aws-calls.ts";
+import type { CloudCall, IamStatement } from "./permissions.ts";
 
-/** One question to IAM. */
-export interface CloudCall {
-  action: string;
-  resource: string;
-  /** What AWS knows of the call and of the resource: tags, names, services. */
-  context: Record<string, string | string[]>;
-}
-
-/** Whether IAM would allow the call to whoever has these statements and no others. */
-export async function allowedBy(statements: readonly GrantStatement[], call: CloudCall): Promise<boolean> {
-  const result = await runSimulation(
-    {
-      request: {
-        principal: "arn:aws:iam::123456789012:role/simulated",
-        action: call.action,
-        resource: { resource: call.resource, accountId: "123456789012" },
-        contextVariables: call.context,
-      },
-      identityPolicies: [
-        {
-          name: "grants",
-          policy: {
-            Version: "2012-10-17",
-            Statement: statements.map(({ sid, effect = "Allow", actions, resources, conditions }) => ({
-              Sid: sid,
-              Effect: effect,
-              Action: actions,
-              Resource: resources,
-              ...(conditions === undefined ? {} : { Condition: conditions }),
-            })),
-          },
-        },
-      ],
-      serviceControlPolicies: [],
-      resourceControlPolicies: [],
-      ...(call.action.startsWith("kms:") ? { resourcePolicy: keyPolicy } : {}),
-    },
-    {},
-  );
-  if (result.resultType === "error") {
-    throw new Error(`${call.action} on ${call.resource}: ${JSON.stringify(result.errors)}`);
-  }
-  return result.overallResult === "Allowed";
-}
-
-/** The default policy of a key: IAM decides. Without one, nobody may use it. */
-const keyPolicy = {
-  Version: "2012-10-17",
-  Statement: [
-    { Effect: "Allow", Principal: { AWS: "arn:aws:iam::123456789012:root" }, Action: "kms:*", Resource: "*" },
-  ],
-};
-
-/** The calls that these statements do not allow. */
-export async function deniedBy(
-  statements: readonly GrantStatement[],
-  calls: readonly CloudCall[],
-): Promise<CloudCall[]> {
-  const denied: CloudCall[] = [];
-  for (const call of calls) if (!(await allowedBy(statements, call))) denied.push(call);
-  return denied;
-}
-
-/** Each way to take one statement, action or resource away from what is allowed, and what was taken. */
-export function smallerBy(
-  statements: readonly GrantStatement[],
-): { without: string; statements: GrantStatement[] }[] {
-  return statements.flatMap((statement, index) => {
-    if (statement.effect === "Deny") return [];
-    const replaced = (by: Partial<GrantStatement>) => statements.with(index, { ...statement, ...by });
-    const less = (list: string[], name: "actions" | "resources") =>
-      list.map((gone) => ({
-        without: `${statement.sid}: ${gone}`,
-        statements: replaced({ [name]: list.filter((one) => one !== gone) }).filter(
-          ({ actions, resources }) => actions.length > 0 && resources.length > 0,
-        ),
-      }));
-    return [...less(statement.actions, "actions"), ...less(statement.resources, "resources")];
-  });
+/** Grants as the policy that the constructs make of them. */
+export function asStatements(grants: readonly GrantStatement[]): IamStatement[] {
+  return grants.map(({ sid, effect = "Allow", actions, resources, conditions }) => ({
+    Sid: sid,
+    Effect: effect,
+    Action: actions,
+    Resource: resources,
+    ...(conditions === undefined ? {} : { Condition: conditions }),
+  }));
 }
 
 interface Tag {
@@ -92,7 +22,8 @@ interface Tag {
 /**
  * What IAM checks for recorded calls: each action on each resource that the call touches, with the tags of the
  * request and those that earlier calls have put on the resource. Also what AWS checks beyond the call itself:
- * tagging when something is made with tags, and the key when RDS copies or restores with it.
+ * tagging when something is made with tags, and the key when RDS copies or restores with it, or when Secrets
+ * Manager reads or writes.
  */
 export function cloudCallsOf(recorded: readonly RecordedCall[], resources: PlatformResources): CloudCall[] {
   const { partition, account, kmsKeyArn } = resources;
@@ -106,11 +37,15 @@ export function cloudCallsOf(recorded: readonly RecordedCall[], resources: Platf
     const ssm = (name: string | undefined) =>
       `arn:${partition}:ssm:${call.region}:${account}:parameter${name ?? ""}`;
     const given = (input.Tags ?? []) as Tag[];
-    const check = (action: string, resource: string, context: CloudCall["context"] = {}): void => {
+    const check = (
+      action: string,
+      resource: string,
+      context: NonNullable<CloudCall["context"]> = {},
+    ): void => {
       const standing = Object.fromEntries(
         [...(tags.get(resource) ?? [])].map(([key, value]) => [`aws:ResourceTag/${key}`, value]),
       );
-      found.push({ action, resource, context: { ...standing, ...context } });
+      if (call.arranged !== true) found.push({ action, resource, context: { ...standing, ...context } });
     };
     const requestTags = {
       ...Object.fromEntries(given.map(({ Key, Value }) => [`aws:RequestTag/${Key}`, Value ?? ""])),
@@ -124,6 +59,12 @@ export function cloudCallsOf(recorded: readonly RecordedCall[], resources: Platf
     const useKey = (region: string) => {
       for (const action of ["kms:CreateGrant", "kms:DescribeKey"]) {
         check(action, kmsKeyArn, { "kms:ViaService": `rds.${region}.amazonaws.com` });
+      }
+    };
+    const secret = (...keyActions: string[]) => {
+      check(call.action, input.SecretId ?? "");
+      for (const action of keyActions) {
+        check(action, kmsKeyArn, { "kms:ViaService": `secretsmanager.${call.region}.amazonaws.com` });
       }
     };
     const groups = (group: string, name: string | undefined) => [
@@ -151,6 +92,12 @@ export function cloudCallsOf(recorded: readonly RecordedCall[], resources: Platf
         ]),
       "rds:CopyDBSnapshot": () => {
         make(rds("snapshot", input.TargetDBSnapshotIdentifier), [input.SourceDBSnapshotIdentifier ?? ""]);
+        for (const region of [resources.region, call.region]) useKey(region);
+      },
+      "rds:CopyDBClusterSnapshot": () => {
+        make(rds("cluster-snapshot", input.TargetDBClusterSnapshotIdentifier), [
+          input.SourceDBClusterSnapshotIdentifier ?? "",
+        ]);
         for (const region of [resources.region, call.region]) useKey(region);
       },
       "rds:DeleteDBSnapshot": () => check(call.action, rds("snapshot", input.DBSnapshotIdentifier)),
@@ -212,6 +159,10 @@ export function cloudCallsOf(recorded: readonly RecordedCall[], resources: Platf
           "route53:ChangeResourceRecordSetsActions": distinct(batch.Changes.map(({ Action }) => Action)),
         });
       },
+      "secretsmanager:GetSecretValue": () => secret("kms:Decrypt"),
+      "secretsmanager:PutSecretValue": () => secret("kms:GenerateDataKey", "kms:Decrypt"),
+      "secretsmanager:DescribeSecret": () => secret(),
+      "secretsmanager:UpdateSecretVersionStage": () => secret(),
       "sns:Publish": () => check(call.action, input.TopicArn ?? ""),
     };
     const known = touch[call.action];

@@ -35,6 +35,7 @@ const named: Record<string, { property: string; arn: (name: string) => string }>
   "AWS::KMS::Key": { property: "", arn: (name) => arn("kms", `key/${name}`) },
   "AWS::IAM::Role": { property: "RoleName", arn: (name) => `arn:aws:iam::${account}:role/${name}` },
   "AWS::Logs::LogGroup": { property: "LogGroupName", arn: (name) => `${arn("logs", `log-group:${name}`)}:*` },
+  "AWS::Route53::HostedZone": { property: "", arn: (name) => `arn:aws:route53:::hostedzone/${name}` },
   "AWS::S3::Bucket": { property: "BucketName", arn: (name) => `arn:aws:s3:::${name}` },
 };
 

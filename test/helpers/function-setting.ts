@@ -10,11 +10,21 @@ hostnossl all pgkeep_monitoring,pgkeep_maintenance,pgkeep_drill 127.0.0.1/32 rej
 host all all 127.0.0.1/32 scram-sha-256
 `;
 
+/** The same, and every login is asked for its password: so that a function makes its token. */
+export const withPasswords = `hostssl all all 127.0.0.1/32 scram-sha-256
+host all postgres 127.0.0.1/32 scram-sha-256
+`;
+
 /** Gives a running server a certificate for `name`, and rules like those of RDS. */
-export async function switchTlsOn(server: TestServer, authority: Authority, name: string): Promise<void> {
+export async function switchTlsOn(
+  server: TestServer,
+  authority: Authority,
+  name: string,
+  rules = hostBased,
+): Promise<void> {
   const { certificate, key } = await authority.issue(name);
   const { uid, gid } = await stat(server.dataDirectory);
-  const files = { "server.crt": certificate, "server.key": key, "pg_hba.conf": hostBased };
+  const files = { "server.crt": certificate, "server.key": key, "pg_hba.conf": rules };
   for (const [file, text] of Object.entries(files)) {
     const path = join(server.dataDirectory, file);
     await writeFile(path, text, { mode: 0o600 });

@@ -19,12 +19,15 @@ export interface FakeSecretsManager {
   stages(arn: string): Record<string, string[]>;
   /** Names of the calls, in order. */
   calls: string[];
+  /** The same with what was given. */
+  requests: { name: string; input: Record<string, unknown> }[];
   stop(): Promise<void>;
 }
 
 export async function startSecretsManager(): Promise<FakeSecretsManager> {
   const secrets = new Map<string, StoredSecret>();
   const calls: string[] = [];
+  const requests: FakeSecretsManager["requests"] = [];
   const found = (arn: string): StoredSecret => {
     const secret = secrets.get(arn);
     if (secret === undefined) throw new Error("ResourceNotFoundException");
@@ -64,7 +67,9 @@ export async function startSecretsManager(): Promise<FakeSecretsManager> {
       calls.push(name);
       const headers = { "content-type": "application/x-amz-json-1.1" };
       try {
-        const answer = actions[name]?.(JSON.parse(text) as Record<string, string>);
+        const input = JSON.parse(text) as Record<string, string>;
+        requests.push({ name, input });
+        const answer = actions[name]?.(input);
         response.writeHead(200, headers).end(JSON.stringify(answer));
       } catch (error) {
         response
@@ -78,6 +83,7 @@ export async function startSecretsManager(): Promise<FakeSecretsManager> {
   return {
     environment: { AWS_ENDPOINT_URL_SECRETS_MANAGER: `http://127.0.0.1:${port}` },
     calls,
+    requests,
     set(arn, value) {
       secrets.set(arn, {
         values: new Map([["first", JSON.stringify(value)]]),
