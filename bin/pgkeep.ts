@@ -25,5 +25,6 @@ process.exitCode = await runCommandLine(process.argv.slice(2), version, {
   signal: interruption.signal,
   homeDirectory: homedir(),
   workingDirectory: process.cwd(),
+  clientEnvironment: process.env,
   databaseUrl: process.env.DATABASE_URL || undefined,
 });

@@ -1,5 +1,5 @@
 import type { JobConfig } from "./config/schema.ts";
-import type { Session } from "./ports/databases.ts";
+import type { ClientLogin, Session } from "./ports/databases.ts";
 import type { Ports } from "./ports/index.ts";
 
 /** Something that jobs can run against: a running sandbox, a server by URL, AWS. */
@@ -13,6 +13,10 @@ export interface Environment {
     statementTimeoutMilliseconds?: number;
     lockTimeoutMilliseconds?: number;
     signal?: AbortSignal;
+    /** Another database of the same server. */
+    database?: string;
   }): Promise<Session>;
+  /** The same login for PostgreSQL's own programs, where they may be run. */
+  clientLogin?(): Promise<ClientLogin>;
   close(): Promise<void>;
 }

@@ -41,7 +41,16 @@ function layerOf(path: string): string {
 }
 
 /** Files that any layer may use. */
-const foundations = ["errors.ts", "json.ts", "clock.ts", "package-root.ts", "words.ts", "ports", "alarms"];
+const foundations = [
+  "errors.ts",
+  "alive.ts",
+  "json.ts",
+  "clock.ts",
+  "package-root.ts",
+  "words.ts",
+  "ports",
+  "alarms",
+];
 /** Work that jobs are made of: pure, or speaking SQL through a session. */
 const core = ["retention", "drill", "routing", "maintenance", "vacuum", "reindex", "install", "pooling"];
 
@@ -55,6 +64,7 @@ const allowed: Record<string, string[]> = {
   ...Object.fromEntries(core.map((name) => [name, [...foundations, "postgres", ...core]])),
   jobs: [...foundations, "postgres", "checks", ...core],
   sandbox: [...foundations, "postgres", ...core, "environment.ts"],
+  logical: [...foundations, "postgres", "retention", "maintenance"],
   url: [...foundations, "postgres", "routing", "environment.ts"],
   aws: [...foundations, "postgres", "routing", "install", "environment.ts"],
   constructs: [...foundations, "config", "jobs", "aws", "install"],
@@ -66,6 +76,7 @@ const allowed: Record<string, string[]> = {
     "jobs",
     ...core,
     "sandbox",
+    "logical",
     "url",
     "aws",
     "config",
@@ -109,7 +120,7 @@ describe("dependency rule", () => {
     ["commander", /^lib\/cli\//],
     ["cli-table3", /^lib\/cli\//],
     ["log-update", /^lib\/cli\//],
-    ["node:child_process", /^lib\/sandbox\//],
+    ["node:child_process", /^lib\/(sandbox|logical)\//],
     ["yaml", /^lib\/(config|cli)\//],
     ["esbuild", /^lib\/constructs\/bundle\.ts$/],
     ["@aws-lambda-powertools/logger", /^lambdas\//],

@@ -31,6 +31,8 @@ export interface Cli {
   readonly workingDirectory: string;
   /** Where pointers to running sandboxes are kept. */
   readonly homeDirectory: string;
+  /** PATH, PGPASSWORD and the like, for PostgreSQL's own programs. */
+  readonly clientEnvironment: Record<string, string | undefined>;
   /** Aborted by Ctrl-C or SIGTERM. */
   readonly signal: AbortSignal;
   /** Highest code that was set wins; default 0. */

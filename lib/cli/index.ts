@@ -1,6 +1,7 @@
 import { registerBackup } from "./backup.ts";
 import type { Register } from "./cli.ts";
 import { registerConfig } from "./config.ts";
+import { registerDump } from "./dump.ts";
 import { registerHealth } from "./health.ts";
 import { registerInstall } from "./install.ts";
 import { registerMetrics } from "./metrics.ts";
@@ -19,6 +20,7 @@ export const commands: readonly Register[] = [
   registerHealth,
   registerMetrics,
   registerBackup,
+  registerDump,
   registerRestore,
   registerRouting,
   registerInstall,

@@ -7,7 +7,7 @@ import { sandboxEnvironment } from "../sandbox/environment.ts";
 import { findSandbox } from "../sandbox/state-file.ts";
 import { urlEnvironment } from "../url/environment.ts";
 import type { Cli, ExitCode, GlobalOptions } from "./cli.ts";
-import { openDeployed } from "./deployed.ts";
+import { deployedDatabase, openDeployed } from "./deployed.ts";
 
 /** What the process around the command line is like; bin/pgkeep.ts fills it in. */
 export interface Terminal {
@@ -16,6 +16,8 @@ export interface Terminal {
   signal: AbortSignal;
   homeDirectory: string;
   workingDirectory: string;
+  /** PATH and PG*, for PostgreSQL's own programs; absent where none may be found by PATH. */
+  clientEnvironment?: Record<string, string | undefined>;
   /** Value of DATABASE_URL. */
   databaseUrl: string | undefined;
 }
@@ -33,6 +35,7 @@ export function createCli(terminal: Terminal): Cli & { readonly exitCode: ExitCo
     signal: terminal.signal,
     workingDirectory: terminal.workingDirectory,
     homeDirectory: terminal.homeDirectory,
+    clientEnvironment: terminal.clientEnvironment ?? {},
     get exitCode() {
       return exitCode;
     },
@@ -71,7 +74,8 @@ async function open(
   loadWholeConfig: (options: GlobalOptions) => Promise<Config>,
 ): Promise<Environment> {
   if (options.on === "aws") {
-    return openDeployed(options, chooseDatabase(await loadWholeConfig(options), options));
+    const config = await loadWholeConfig(options);
+    return openDeployed(options, deployedDatabase(config, chooseDatabase(config, options)));
   }
   const url = options.url ?? terminal.databaseUrl;
   if (url !== undefined) {

@@ -5,6 +5,7 @@ import { backups } from "./sections/backups.ts";
 import { database } from "./sections/database.ts";
 import { resourceName } from "./sections/forms.ts";
 import { health } from "./sections/health.ts";
+import { logicalBackups } from "./sections/logical-backups.ts";
 import { maintenance } from "./sections/maintenance.ts";
 import { network } from "./sections/network.ts";
 import { notifications } from "./sections/notifications.ts";
@@ -20,6 +21,7 @@ export const perDatabaseSections = {
   replicas,
   pooling,
   backups,
+  logicalBackups,
   maintenance,
   health,
   roles,
@@ -56,7 +58,7 @@ export interface DatabaseConfig extends Sections {
 }
 
 /** Sections that stacks and the command line read and no job does: changing one changes no function. */
-export const sectionsWithoutJobs = ["alarms", "runs"] as const;
+export const sectionsWithoutJobs = ["alarms", "logicalBackups", "runs"] as const;
 
 /** What jobs and checks are told. */
 export type JobConfig = Omit<DatabaseConfig, (typeof sectionsWithoutJobs)[number]>;

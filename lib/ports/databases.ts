@@ -6,6 +6,16 @@ export interface Endpoint {
   port: number;
 }
 
+/** Where and as whom PostgreSQL's own programs (pg_dump, pg_restore, psql) connect. */
+export interface ClientLogin extends Endpoint {
+  user: string;
+  database: string;
+  /** Absent: PGPASSWORD or the password file decides. */
+  password?: string;
+  /** libpq's parameters for TLS, by name: sslmode, sslrootcert, sslcert, sslkey … */
+  tls: Record<string, string>;
+}
+
 /** A warning or notice that the server sent while a statement ran. */
 export interface Notice {
   severity: string;

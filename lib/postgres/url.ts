@@ -1,5 +1,6 @@
 import { parseIntoClientConfig } from "pg-connection-string";
 import { UsageError } from "../errors.ts";
+import type { ClientLogin } from "../ports/databases.ts";
 import type { ConnectionTarget } from "./connect.ts";
 
 /**
@@ -44,4 +45,33 @@ export function targetFromUrl(url: string): ConnectionTarget {
     ...(typeof parsed.password === "string" && parsed.password !== "" ? { password: parsed.password } : {}),
     ...(parsed.ssl === undefined ? {} : { ssl: parsed.ssl as NonNullable<ConnectionTarget["ssl"]> }),
   };
+}
+
+const tlsParameters = [
+  "sslmode",
+  "sslrootcert",
+  "sslcert",
+  "sslkey",
+  "sslpassword",
+  "sslcrl",
+  "channel_binding",
+];
+
+/**
+ * The same for PostgreSQL's own programs, with the URL's TLS parameters as libpq names them.
+ * @throws UsageError that never repeats the URL
+ */
+export function clientLoginFromUrl(url: string): ClientLogin {
+  const { host, port, user, database, password } = targetFromUrl(url);
+  const tls: Record<string, string> = {};
+  const given = new URL(url).searchParams;
+  for (const name of tlsParameters) {
+    const value = given.get(name);
+    if (value !== null) tls[name] = value;
+  }
+  // What the drivers of other languages say, in libpq's words.
+  if (tls.sslmode === "no-verify" || (tls.sslmode === undefined && given.get("ssl") === "true")) {
+    tls.sslmode = "require";
+  }
+  return { host, port, user, database, ...(typeof password === "string" ? { password } : {}), tls };
 }

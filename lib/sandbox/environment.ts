@@ -22,17 +22,24 @@ export function sandboxEnvironment(state: SandboxState, config: DatabaseConfig):
       notifications: fileNotifications(state.notificationsFile),
       clock: systemClock,
     },
-    connectAsMaster: (options = {}) =>
+    connectAsMaster: ({ database = state.database, ...options } = {}) =>
       connect(
         {
           host: "127.0.0.1",
           port: state.primary.port,
-          database: state.database,
+          database,
           ...state.master,
           applicationName: "pgkeep master",
         },
         options,
       ),
+    clientLogin: async () => ({
+      host: "127.0.0.1",
+      port: state.primary.port,
+      database: state.database,
+      ...state.master,
+      tls: { sslmode: "disable" },
+    }),
     close: async () => {},
   };
 }

@@ -5,6 +5,9 @@ import { platform } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { isAlive } from "../alive.ts";
+
+export { isAlive } from "../alive.ts";
 
 /** What a postmaster writes into `postmaster.pid`. */
 export interface PostmasterFile {
@@ -28,15 +31,6 @@ export async function readPostmasterFile(dataDirectory: string): Promise<Postmas
     status: lines[7]?.trim() ?? "",
     sharedMemoryId: id === undefined || id === "" ? undefined : Number(id),
   };
-}
-
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }
 
 /** Sends a signal; a process that is gone already is fine. */

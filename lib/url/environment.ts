@@ -4,18 +4,14 @@ import type { Environment } from "../environment.ts";
 import type { Endpoint, Primary, Replicas } from "../ports/databases.ts";
 import { type ConnectionTarget, connect } from "../postgres/connect.ts";
 import { answersLogin } from "../postgres/probe.ts";
-import { targetFromUrl } from "../postgres/url.ts";
+import { clientLoginFromUrl, targetFromUrl } from "../postgres/url.ts";
 import { memoryRouting } from "./routing.ts";
 
 /**
  * Any PostgreSQL by URL, with the rights of the URL's own user whatever role a job asks for.
  * It has no backups; the routing document of a run lives as long as the process.
  */
-export function urlEnvironment(
-  url: string,
-  replicaUrls: readonly string[],
-  config: JobConfig,
-): Environment {
+export function urlEnvironment(url: string, replicaUrls: readonly string[], config: JobConfig): Environment {
   const target = targetFromUrl(url);
   const replicas = replicaUrls.map((replicaUrl, index) => ({
     name: `replica-${index + 1}`,
@@ -45,7 +41,9 @@ export function urlEnvironment(
       metrics: { put: async () => {} },
       notifications: { send: async () => {} },
     },
-    connectAsMaster: (options = {}) => connect(target, options),
+    connectAsMaster: ({ database = target.database, ...options } = {}) =>
+      connect({ ...target, database }, options),
+    clientLogin: async () => clientLoginFromUrl(url),
     close: async () => {},
   };
 }

@@ -12,6 +12,7 @@ export interface CliSurroundings {
   homeDirectory?: string;
   workingDirectory?: string;
   signal?: AbortSignal;
+  clientEnvironment?: Record<string, string>;
 }
 
 /** Runs one command line as the process would, without a terminal, and gives what it printed. */
@@ -24,6 +25,7 @@ export async function runCli(args: readonly string[], surroundings: CliSurroundi
     signal: surroundings.signal ?? new AbortController().signal,
     homeDirectory: surroundings.homeDirectory ?? "/nonexistent",
     workingDirectory: surroundings.workingDirectory ?? tmpdir(),
+    clientEnvironment: surroundings.clientEnvironment ?? {},
     databaseUrl: surroundings.databaseUrl,
   });
   return { code, stdout: stdout.join(""), stderr: stderr.join("") };

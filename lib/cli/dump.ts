@@ -1,0 +1,403 @@
+import { resolve } from "node:path";
+import type { Environment } from "../environment.ts";
+import { PgkeepError, UsageError } from "../errors.ts";
+import { type ListedDump, listDumps, newestDump, pruneDumps, readManifest } from "../logical/catalogue.ts";
+import { type Compression, createDump, type DumpPlan, type Source } from "../logical/create.ts";
+import { DirectoryStore } from "../logical/directory-store.ts";
+import { type Keys, readKeyFile, writeNewKeyFile } from "../logical/key-file.ts";
+import { type DumpFormat, formats, type Manifest } from "../logical/manifest.ts";
+import { type RestoredDump, restoreDump } from "../logical/restore.ts";
+import { parseSelection, selectionText } from "../logical/selection.ts";
+import type { DumpStore } from "../logical/store.ts";
+import { type DumpVerification, verifyDump } from "../logical/verify.ts";
+import { versionText } from "../postgres/versions.ts";
+import type { RetentionPolicy } from "../retention/plan.ts";
+import { bytesText, countText, durationText } from "../words.ts";
+import type { Cli, GlobalOptions, Register } from "./cli.ts";
+import { several, wholeNumber } from "./options.ts";
+
+interface DumpOptions extends GlobalOptions {
+  to?: string;
+  keyFile?: string;
+  binDir?: string;
+  dryRun?: boolean;
+  jobs?: number;
+}
+
+interface CreateOptions extends DumpOptions {
+  schema?: string[];
+  table?: string[];
+  excludeSchema?: string[];
+  excludeTable?: string[];
+  schemaOnly?: boolean;
+  dataOnly?: boolean;
+  format?: DumpFormat;
+  compress?: string;
+  lockWait?: number;
+}
+
+interface RestoreOptions extends DumpOptions {
+  into?: string;
+  create?: boolean;
+  clean?: boolean;
+  owner: boolean;
+  analyze: boolean;
+}
+
+/** What the settings and options of one command line come to. */
+interface Setting {
+  store: DumpStore;
+  policy: RetentionPolicy;
+  keys: Keys | undefined;
+  compression: string | undefined;
+  jobs: number;
+  lockWaitSeconds: number;
+}
+
+async function settingOf(cli: Cli, options: DumpOptions): Promise<Setting> {
+  const { logicalBackups: section } = await cli.loadDatabaseConfig(options);
+  const keyFile = options.keyFile ?? section.keyFile;
+  const place = options.to ?? section.directory;
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(place)) {
+    throw new UsageError(`logical backups cannot be kept in ${place}`, {
+      remedy: "give a directory with --to",
+    });
+  }
+  return {
+    store: new DirectoryStore(resolve(cli.workingDirectory, place)),
+    policy: { daily: section.keepDaily, weekly: section.keepWeekly, monthly: section.keepMonthly },
+    keys: keyFile === undefined ? undefined : await readKeyFile(resolve(cli.workingDirectory, keyFile)),
+    compression: section.compression,
+    jobs: options.jobs ?? section.jobs,
+    lockWaitSeconds: section.lockWaitSeconds,
+  };
+}
+
+/** @throws UsageError */
+export function parseCompression(text: string | undefined): Compression | undefined {
+  if (text === undefined) return undefined;
+  const match = /^(none|gzip|zstd)(?::(\d+))?$/.exec(text);
+  const algorithm = match?.[1] as Compression["algorithm"] | undefined;
+  const level = match?.[2] === undefined ? null : Number(match[2]);
+  const highest = algorithm === "zstd" ? 22 : algorithm === "gzip" ? 9 : 0;
+  if (algorithm === undefined || (level !== null && (level < 1 || level > highest))) {
+    throw new UsageError(`${JSON.stringify(text)} is no compression`, {
+      remedy: "write none, gzip, gzip:1 to gzip:9, zstd, or zstd:1 to zstd:22",
+    });
+  }
+  return { algorithm, level };
+}
+
+/** @throws PgkeepError `refused` where PostgreSQL's programs cannot log in */
+export async function sourceOf(
+  environment: Environment,
+  cli: Cli,
+  binDir: string | undefined,
+): Promise<Source> {
+  if (environment.clientLogin === undefined) {
+    throw new PgkeepError("refused", `${environment.description} gives no login to PostgreSQL's programs`, {
+      remedy: "give --url postgres://…",
+    });
+  }
+  return {
+    description: environment.description,
+    login: await environment.clientLogin(),
+    connect: (options) => environment.connectAsMaster(options),
+    environment: cli.clientEnvironment,
+    tools: {
+      path: cli.clientEnvironment.PATH,
+      ...(binDir === undefined ? {} : { binDirectory: resolve(cli.workingDirectory, binDir) }),
+    },
+  };
+}
+
+const momentText = (time: Date | string) => new Date(time).toISOString().replace(/\.\d+Z$/, "Z");
+
+function createText(plan: DumpPlan, manifest: Manifest | null): string {
+  const { id, format, compression, jobs, tool, tables } = plan;
+  const how = `${format}, ${compression.algorithm}${compression.level === null ? "" : `:${compression.level}`}${
+    jobs > 1 ? `, ${jobs} at a time` : ""
+  }, pg_dump ${versionText(tool.versionNumber)}`;
+  if (manifest === null) {
+    return `Would take ${id} (${how}): ${countText(tables.length, "relation")}, about ${bytesText(
+      tables.reduce((sum, { estimatedBytes }) => sum + estimatedBytes, 0),
+    )} before compression`;
+  }
+  return `${id}: ${bytesText(manifest.sizeBytes)} in ${durationText(manifest.seconds)} (${how}${
+    manifest.encryption === null ? "" : ", encrypted"
+  }), ${countText(tables.length, "relation")}`;
+}
+
+function listText(dumps: readonly ListedDump[], store: DumpStore, cli: Pick<Cli, "table">): string {
+  if (dumps.length === 0)
+    return `No logical backups in ${store.location}. Take one with \`pgkeep dump create\`.`;
+  return cli.table(
+    ["backup", "state", "started", "database", "what", "size", "verified", "kept for"],
+    dumps.map(({ id, state, startedAt, manifest, verifiedAt, keptFor, problem }) => [
+      id,
+      state,
+      momentText(startedAt),
+      manifest?.database ?? "",
+      manifest === null ? (problem ?? "") : selectionText(manifest.selection),
+      manifest === null ? "" : bytesText(manifest.sizeBytes),
+      verifiedAt === null ? "" : momentText(verifiedAt),
+      manifest === null ? "" : keptFor.length === 0 ? "(would be pruned)" : keptFor.join(", "),
+    ]),
+  );
+}
+
+function showText(manifest: Manifest, cli: Pick<Cli, "table">): string {
+  const { encryption, tables, files } = manifest;
+  return [
+    `${manifest.id}: ${selectionText(manifest.selection)} of ${manifest.database}`,
+    `  taken ${momentText(manifest.startedAt)} in ${durationText(manifest.seconds)} from PostgreSQL ${versionText(
+      manifest.serverVersionNumber,
+    )} with pg_dump ${versionText(manifest.tool.versionNumber)}`,
+    `  ${manifest.format}, ${manifest.compression.algorithm}, ${bytesText(manifest.sizeBytes)} in ${countText(files.length, "file")}`,
+    `  ${encryption === null ? "not encrypted" : `encrypted for ${encryption.recipients.join(", ")}`}`,
+    `  roles: ${manifest.roles.length === 0 ? "none" : manifest.roles.join(", ")}`,
+    "",
+    cli.table(
+      ["relation", "kind", "rows (estimate)", "size (estimate)"],
+      tables.map(({ schema, name, kind, estimatedRows, estimatedBytes }) => [
+        `${schema}.${name}`,
+        kind,
+        estimatedRows < 0 ? "unknown" : Math.round(estimatedRows),
+        bytesText(estimatedBytes),
+      ]),
+    ),
+  ].join("\n");
+}
+
+function verificationText(result: DumpVerification): string {
+  const { id, ok, filesChecked, bytesChecked, entries, decrypted, problems, notAssessable } = result;
+  const lines = ok
+    ? [
+        `${id}: fine (${countText(filesChecked, "file")}, ${bytesText(bytesChecked)}${decrypted ? ", decrypted" : ""}${
+          entries === null ? "" : `, ${countText(entries, "entry", "entries")}`
+        })`,
+      ]
+    : [`${id}: DAMAGED`];
+  for (const { subject, relation, problem } of problems) {
+    lines.push(`  ${subject}${relation === undefined ? "" : ` (${relation})`}: ${problem}`);
+  }
+  for (const gap of notAssessable) lines.push(`  not looked at: ${gap}`);
+  return lines.join("\n");
+}
+
+function restoredText({
+  id,
+  database,
+  relations,
+  seconds,
+  dryRun,
+  created,
+  atomic,
+  jobs,
+}: RestoredDump): string {
+  const where = `${created ? "the new database " : ""}${database}`;
+  if (!dryRun)
+    return `${id}: ${countText(relations, "relation")} restored into ${where} in ${durationText(seconds)}`;
+  return `Would restore ${countText(relations, "relation")} of ${id} into ${where}${
+    jobs > 1 ? `, ${jobs} at a time` : ""
+  }${atomic ? ", all or nothing" : "; a failure would leave a part of it"}`;
+}
+
+export const registerDump: Register = (program, cli) => {
+  const dump = program
+    .command("dump")
+    .description("Logical backups with PostgreSQL's own pg_dump: take, list, verify, prune, restore");
+  const places = (name: string, text: string) =>
+    dump
+      .command(name)
+      .description(text)
+      .option("--to <directory>", "where the backups are (default: logicalBackups.directory)");
+  const withKeys = (name: string, text: string) =>
+    places(name, text)
+      .option("--key-file <file>", "key file as `pgkeep dump new-key` or age-keygen makes it")
+      .option(
+        "--bin-dir <directory>",
+        "where pg_dump and pg_restore are (default: PATH and the usual places)",
+      );
+  const withSource = async <T>(options: DumpOptions, work: (source: Source) => Promise<T>): Promise<T> => {
+    const environment = await cli.open(options);
+    try {
+      return await work(await sourceOf(environment, cli, options.binDir));
+    } finally {
+      await environment.close();
+    }
+  };
+
+  withKeys("create", "take a logical backup now, with a manifest of what is in it")
+    .option("--schema <name>", "only this schema; may be repeated", several)
+    .option("--table <name>", "only this table, as in SQL with its schema; may be repeated", several)
+    .option("--exclude-schema <name>", "without this schema; may be repeated", several)
+    .option("--exclude-table <name>", "without this table; may be repeated", several)
+    .option("--schema-only", "definitions without rows")
+    .option("--data-only", "rows without definitions")
+    .option("--format <format>", `${formats.join(", ")} (default: directory; custom when encrypted)`)
+    .option("--compress <method>", "none, gzip[:level] or zstd[:level] (default: the best that pg_dump has)")
+    .option("--jobs <n>", "tables dumped at the same time, in the format directory", wholeNumber(1, 64))
+    .option("--lock-wait <seconds>", "how long to wait for a table that is locked", wholeNumber(1, 86_400))
+    .option("--dry-run", "say what would be dumped, and dump nothing")
+    .action(async (_: unknown, command) => {
+      const options = command.optsWithGlobals() as CreateOptions;
+      if (options.format !== undefined && !formats.includes(options.format)) {
+        throw new UsageError(`${JSON.stringify(options.format)} is no format`, {
+          remedy: `choose one of ${formats.join(", ")}`,
+        });
+      }
+      const selection = parseSelection({
+        ...(options.schema === undefined ? {} : { schemas: options.schema }),
+        ...(options.table === undefined ? {} : { tables: options.table }),
+        ...(options.excludeSchema === undefined ? {} : { excludeSchemas: options.excludeSchema }),
+        ...(options.excludeTable === undefined ? {} : { excludeTables: options.excludeTable }),
+        schemaOnly: options.schemaOnly === true,
+        dataOnly: options.dataOnly === true,
+      });
+      const setting = await settingOf(cli, options);
+      const compression = parseCompression(options.compress ?? setting.compression);
+      const { plan, manifest } = await withSource(options, (source) =>
+        createDump({
+          source,
+          store: setting.store,
+          selection,
+          format: options.format,
+          compression,
+          // A number from the settings does not contradict a format that is written by one process.
+          jobs:
+            options.jobs ??
+            (options.format === undefined || options.format === "directory" ? setting.jobs : 1),
+          keys: setting.keys,
+          lockWaitSeconds: options.lockWait ?? setting.lockWaitSeconds,
+          dryRun: options.dryRun === true,
+          now: new Date(),
+          signal: cli.signal,
+          progress: (message) => cli.note(message),
+        }),
+      );
+      if (options.json === true) cli.json({ dryRun: manifest === null, ...plan, manifest });
+      else cli.out(createText(plan, manifest));
+    });
+
+  places("list", "every logical backup, and what interrupted runs have left").action(
+    async (_: unknown, command) => {
+      const options = command.optsWithGlobals() as DumpOptions;
+      const { store, policy } = await settingOf(cli, options);
+      const dumps = await listDumps(store, policy, new Date());
+      if (options.json === true) cli.json({ location: store.location, dumps });
+      else cli.out(listText(dumps, store, cli));
+    },
+  );
+
+  places("show", "what a backup holds, from its manifest")
+    .argument("[id]", "the backup (default: the newest)")
+    .action(async (given: string | undefined, _: unknown, command) => {
+      const options = command.optsWithGlobals() as DumpOptions;
+      const { store } = await settingOf(cli, options);
+      const manifest = await readManifest(store, given ?? (await newestDump(store)));
+      if (options.json === true) cli.json(manifest);
+      else cli.out(showText(manifest, cli));
+    });
+
+  withKeys("verify", "recompute checksums, decrypt, and read the table of contents; exit code 1 when damaged")
+    .argument("[id]", "the backup (default: the newest)")
+    .option("--deep", "also unpack every row with pg_restore")
+    .action(async (given: string | undefined, _: unknown, command) => {
+      const options = command.optsWithGlobals() as DumpOptions & { deep?: boolean };
+      const { store, keys } = await settingOf(cli, options);
+      const result = await verifyDump({
+        store,
+        id: given ?? (await newestDump(store)),
+        keys,
+        tools: {
+          path: cli.clientEnvironment.PATH,
+          ...(options.binDir === undefined
+            ? {}
+            : { binDirectory: resolve(cli.workingDirectory, options.binDir) }),
+        },
+        deep: options.deep === true,
+        now: new Date(),
+        signal: cli.signal,
+      });
+      if (options.json === true) cli.json(result);
+      else cli.out(verificationText(result));
+      if (!result.ok) cli.setExitCode(1);
+    });
+
+  places("prune", "delete what the retention rules no longer want, and what interrupted runs have left")
+    .option("--dry-run", "say what would be deleted and why, and delete nothing")
+    .action(async (_: unknown, command) => {
+      const options = command.optsWithGlobals() as DumpOptions;
+      const dryRun = options.dryRun === true;
+      const { store, policy } = await settingOf(cli, options);
+      const pruned = await pruneDumps(store, policy, new Date(), { dryRun, signal: cli.signal });
+      if (options.json === true) cli.json({ dryRun, ...pruned });
+      else {
+        for (const { id, reason } of pruned.deleted)
+          cli.out(`${dryRun ? "would delete" : "deleted"} ${id}: ${reason}`);
+        for (const { id, reason } of pruned.notDeleted) cli.out(`not deleted ${id}: ${reason}`);
+        for (const reason of pruned.refused) cli.out(`Nothing deleted of one kind: ${reason}`);
+        cli.out(`${pruned.kept} kept, ${pruned.deleted.length} ${dryRun ? "to delete" : "deleted"}`);
+      }
+      if (pruned.refused.length > 0 || pruned.notDeleted.length > 0) cli.setExitCode(3);
+    });
+
+  withKeys("restore", "restore a backup into a new or an existing database")
+    .argument("[id]", "the backup (default: the newest)")
+    .option("--into <database>", "the database to restore into")
+    .option("--create", "make that database; it gets its name when everything is in it")
+    .option("--clean", "drop what the dump holds before restoring it into a database that is not empty")
+    .option("--jobs <n>", "tables restored at the same time", wholeNumber(1, 64))
+    .option("--no-owner", "everything belongs to the restoring role, and nothing is granted")
+    .option("--no-analyze", "do not collect statistics afterwards")
+    .option("--dry-run", "check everything, and change nothing")
+    .action(async (given: string | undefined, _: unknown, command) => {
+      const options = command.optsWithGlobals() as RestoreOptions;
+      const { into } = options;
+      if (into === undefined) {
+        throw new UsageError("nothing says where to restore", {
+          remedy: "give --into DATABASE, with --create for a new one",
+        });
+      }
+      if (options.create === true && options.clean === true) {
+        throw new UsageError("--create and --clean exclude each other");
+      }
+      const { store, keys, jobs } = await settingOf(cli, options);
+      const id = given ?? (await newestDump(store));
+      const restored = await withSource(options, (target) =>
+        restoreDump({
+          store,
+          id,
+          target,
+          into,
+          create: options.create === true,
+          clean: options.clean === true,
+          // All or nothing, unless somebody asks for speed: an existing database must not be left half-restored.
+          jobs: options.jobs ?? (options.create === true ? jobs : 1),
+          noOwner: !options.owner,
+          analyze: options.analyze,
+          keys,
+          dryRun: options.dryRun === true,
+          signal: cli.signal,
+          progress: (message) => cli.note(message),
+        }),
+      );
+      if (options.json === true) cli.json(restored);
+      else cli.out(restoredText(restored));
+    });
+
+  dump
+    .command("new-key")
+    .description("make a key file to encrypt backups with; keep a copy where the backups are not")
+    .argument("<file>", "its name; never overwritten")
+    .action(async (file: string, _: unknown, command) => {
+      const options = command.optsWithGlobals() as GlobalOptions;
+      const recipient = await writeNewKeyFile(resolve(cli.workingDirectory, file), new Date());
+      if (options.json === true) cli.json({ file, recipient });
+      else
+        cli.out(
+          `${file}: public key ${recipient}\nWithout this file nothing encrypted for it can be restored.`,
+        );
+    });
+};
