@@ -18,10 +18,17 @@ export interface Caller {
   close(): void;
 }
 
-/** @throws PgkeepError `configuration` when no region is set */
-export async function asCaller(): Promise<Caller> {
+/**
+ * `given` is the region that is deployed to, where the configuration says it.
+ * @throws PgkeepError `configuration` when no region is set
+ */
+export async function asCaller(given?: string): Promise<Caller> {
   const settings = { retryMode: "adaptive", maxAttempts: 5 };
-  const lambda = new LambdaClient({ ...settings, requestHandler: timeLimits(30_000) });
+  const lambda = new LambdaClient({
+    ...settings,
+    ...(given === undefined ? {} : { region: given }),
+    requestHandler: timeLimits(30_000),
+  });
   const region = await regionOf(lambda);
   const invoking = new LambdaClient({
     region,
@@ -124,7 +131,7 @@ export async function deployedPlatform(
 export function notDeployed(key: string, job: string, region: string, cause: unknown): PgkeepError {
   return new PgkeepError("not-found", `${job} of the database ${key} is not deployed in ${region}`, {
     remedy:
-      "run `npx cdk deploy --all`; or choose the place where it is with AWS_REGION (region) and AWS_PROFILE (account)",
+      "run `npx cdk deploy --all`; or choose the place where it is with AWS_REGION or account.region, and AWS_PROFILE",
     cause,
   });
 }

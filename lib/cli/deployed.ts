@@ -1,6 +1,6 @@
 import { configDefaults } from "../config/beyond-defaults.ts";
 import { deployedConfig } from "../config/deployed.ts";
-import type { DatabaseConfig } from "../config/schema.ts";
+import type { Config, DatabaseConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import { UsageError } from "../errors.ts";
 import { backUp } from "../jobs/back-up.ts";
@@ -20,6 +20,18 @@ function stepOf(job: Job, fits: (step: AnyStep) => boolean): string {
   return found.name;
 }
 
+/** Which deployed database, and where. */
+export interface DeployedDatabase {
+  key: string;
+  /** By default that of the caller's credentials. */
+  region: string | undefined;
+}
+
+export function deployedDatabase({ account }: Config, { key }: DatabaseConfig): DeployedDatabase {
+  const region = "region" in account ? account.region : undefined;
+  return { key, region: typeof region === "string" ? region : undefined };
+}
+
 /** @throws UsageError for options that name another target than AWS */
 function requireAlone(options: GlobalOptions): void {
   for (const name of ["url", "replica"] as const) {
@@ -33,7 +45,7 @@ function requireAlone(options: GlobalOptions): void {
 /** Gives the deployed runs of a database to `work`, with the caller's credentials. The SDK is loaded only here. */
 export async function withDeployedRuns<T>(
   options: GlobalOptions,
-  { key }: Pick<DatabaseConfig, "key">,
+  { key, region }: DeployedDatabase,
   work: (runs: DeployedRuns) => Promise<T>,
 ): Promise<T> {
   requireAlone(options);
@@ -41,7 +53,7 @@ export async function withDeployedRuns<T>(
     import("../aws/caller.ts"),
     import("../aws/deployed-runs.ts"),
   ]);
-  const caller = await asCaller();
+  const caller = await asCaller(region);
   try {
     return await work(deployedRuns(caller, key));
   } finally {
@@ -55,14 +67,14 @@ export async function withDeployedRuns<T>(
  */
 export async function openDeployed(
   options: GlobalOptions,
-  { key }: Pick<DatabaseConfig, "key">,
+  { key, region }: DeployedDatabase,
 ): Promise<Environment> {
   requireAlone(options);
   const [{ asCaller, deployedPlatform }, { awsEnvironment }] = await Promise.all([
     import("../aws/caller.ts"),
     import("../aws/environment.ts"),
   ]);
-  const caller = await asCaller();
+  const caller = await asCaller(region);
   try {
     const { resources, config } = await deployedPlatform(caller, key, backUp.name, informedStep);
     return awsEnvironment({

@@ -5,7 +5,7 @@ import type { Job, JobResult } from "../jobs/job.ts";
 import { runDeployed } from "../jobs/run-deployed.ts";
 import { runJob } from "../jobs/runner.ts";
 import type { Cli, GlobalOptions, Register } from "./cli.ts";
-import { withDeployedRuns } from "./deployed.ts";
+import { deployedDatabase, withDeployedRuns } from "./deployed.ts";
 import { onOption } from "./options.ts";
 
 interface RunCommandOptions extends GlobalOptions {
@@ -47,7 +47,8 @@ export async function runAnywhere(
 ): Promise<JobResult> {
   const watching = { signal: cli.signal, onProgress: (message: string) => cli.note(message) };
   if (options.on === "aws") {
-    return withDeployedRuns(options, await cli.loadDatabaseConfig(options), (runs) =>
+    const [config, database] = [await cli.loadConfig(options), await cli.loadDatabaseConfig(options)];
+    return withDeployedRuns(options, deployedDatabase(config, database), (runs) =>
       runDeployed(job, { runs, clock: systemClock, ...given, ...watching }),
     );
   }

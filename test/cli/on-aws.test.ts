@@ -273,6 +273,27 @@ describe.skipIf(noMoto !== undefined)(`on AWS${noMoto === undefined ? "" : ` (${
       );
     });
 
+    it("goes where the configuration says that it is deployed, whatever the caller's region", async () => {
+      set({ AWS_REGION: "eu-north-1" });
+      const elsewhere = await mkdtemp(join(tmpdir(), "pgkeep-on-aws-"));
+      onTestFinished(() => rm(elsewhere, { recursive: true }));
+      await writeFile(
+        join(elsewhere, "pgkeep.yaml"),
+        "account: { region: eu-west-1 }\ndatabases: { shop: {} }\n",
+      );
+      cloud.functions.set(checkHealth, async () => ({
+        ok: true,
+        payload: result("check-health", { outcome: "skipped" }),
+      }));
+      for (const args of [
+        ["run", "check-health"],
+        ["backup", "list"],
+      ]) {
+        const run = await onAws(args, { workingDirectory: elsewhere });
+        expect(run).toMatchObject({ code: 0, stderr: "" });
+      }
+    });
+
     it("takes the region of the profile", async () => {
       const file = join(directory, "config");
       await writeFile(
