@@ -109,7 +109,7 @@ function isReserved(error: unknown): boolean {
 }
 
 /** Whoever stops waiting does not stop what was started. */
-export function leftAlone(what: string, look: string): PgkeepError {
+function leftAlone(what: string, look: string): PgkeepError {
   return new PgkeepError("deadline", `stopped waiting, and ${what} goes on`, {
     remedy: `look at it: ${look}`,
   });
