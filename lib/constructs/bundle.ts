@@ -1,7 +1,7 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { AssetHashType, DockerImage } from "aws-cdk-lib";
 import { Code } from "aws-cdk-lib/aws-lambda";
 import { buildSync } from "esbuild";
 import { configDefaults } from "../config/beyond-defaults.ts";
@@ -60,9 +60,28 @@ export const handler = ${name}Handler(${JSON.stringify(configDefaults())});
   );
 }
 
+interface BuiltSource {
+  code: Uint8Array;
+  sourceMap: Uint8Array;
+  inputs: string[];
+}
+
+/** The same source is built once in a process, however many databases and assemblies have it. */
+const built = new Map<string, BuiltSource>();
+
 /** @throws Error with esbuild's messages when the source cannot be bundled */
 export function bundleSource(source: string, directory: string): Bundle {
-  const built = buildSync({
+  const { code, sourceMap, inputs } = built.get(source) ?? build(source);
+  built.set(source, { code, sourceMap, inputs });
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, "index.mjs"), code);
+  writeFileSync(join(directory, "index.mjs.map"), sourceMap);
+  copyData(inputs, directory);
+  return { bytes: code.byteLength, inputs };
+}
+
+function build(source: string): BuiltSource {
+  const { outputFiles, metafile } = buildSync({
     stdin: { contents: source, resolveDir: codeRoot, sourcefile: "function.ts", loader: "ts" },
     absWorkingDir: codeRoot,
     // Never written: the source map's paths are relative to it, and so the same wherever the bundle goes.
@@ -84,16 +103,16 @@ export function bundleSource(source: string, directory: string): Bundle {
     metafile: true,
     logLevel: "silent",
   });
-  mkdirSync(directory, { recursive: true });
-  let bytes = 0;
-  for (const { path, contents } of built.outputFiles) {
-    const name = path.endsWith(".map") ? "index.mjs.map" : "index.mjs";
-    if (name === "index.mjs") bytes = contents.byteLength;
-    writeFileSync(join(directory, name), contents);
-  }
-  const inputs = Object.keys(built.metafile.inputs);
-  copyData(inputs, directory);
-  return { bytes, inputs };
+  const contentsOf = (suffix: string) => {
+    const file = outputFiles.find(({ path }) => path.endsWith(suffix));
+    if (file === undefined) throw new Error(`esbuild made no ${suffix}`);
+    return file.contents;
+  };
+  return {
+    code: contentsOf("index.mjs"),
+    sourceMap: contentsOf("index.mjs.map"),
+    inputs: Object.keys(metafile.inputs),
+  };
 }
 
 /** Which module reads which of the package's files. */
@@ -113,12 +132,9 @@ function copyData(inputs: readonly string[], directory: string): void {
   }
 }
 
-const bundled = new Map<string, string>();
-let bundles: string | undefined;
-
-/** The code of one step's function; bundled once, however many databases have it. */
+/** The code of one step's function. */
 export function stepCode(job: Job, step: AnyStep): Code {
-  return codeOf(`${job.name}-${step.name}`, (directory) => bundleStep(job, step, directory));
+  return codeOf(`${job.name}/${step.name}`, (directory) => bundleStep(job, step, directory));
 }
 
 /** The code of one of the functions that belong to no job. */
@@ -126,22 +142,25 @@ export function functionCode(name: "bootstrap" | "rotate"): Code {
   return codeOf(name, (directory) => bundleFunction(name, directory));
 }
 
+/**
+ * An asset that CDK has bundled straight into the cloud assembly, and not at all for commands that need no assets
+ * (`cdk list`). Its hash is that of the bundle.
+ */
 function codeOf(name: string, bundle: (directory: string) => Bundle): Code {
-  let directory = bundled.get(name);
-  if (directory === undefined) {
-    directory = join(temporaryDirectory(), name);
-    bundle(directory);
-    bundled.set(name, directory);
-  }
-  return Code.fromAsset(directory);
-}
-
-/** CDK copies assets while it synthesizes, so nothing has to stay when the process ends. */
-function temporaryDirectory(): string {
-  if (bundles === undefined) {
-    const made = mkdtempSync(join(tmpdir(), "pgkeep-bundles-"));
-    process.once("exit", () => rmSync(made, { recursive: true, force: true }));
-    bundles = made;
-  }
-  return bundles;
+  // Where CDK looks when it does not bundle; what is bundled comes from all of the package.
+  return Code.fromAsset(join(codeRoot, "lambdas"), {
+    assetHashType: AssetHashType.OUTPUT,
+    bundling: {
+      // Never run: what is bundled here needs no container.
+      image: DockerImage.fromRegistry("none"),
+      // By this CDK tells the bundles of one directory apart.
+      command: [name],
+      local: {
+        tryBundle(directory) {
+          bundle(directory);
+          return true;
+        },
+      },
+    },
+  });
 }
