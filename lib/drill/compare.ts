@@ -1,4 +1,4 @@
-import { tableKey, tableText } from "./catalog.ts";
+import { tableKey } from "./catalog.ts";
 import type { Manifest, ManifestTable } from "./manifest.ts";
 
 /** What the restored server says about a table. `rows` or `hash` is absent when it could not be read. */
@@ -148,11 +148,8 @@ function describeDifference(table: ManifestTable, restored: RestoredTable): stri
 }
 
 /** `orders: it is missing; items: its contents differ; and 3 more`. */
-export function listProblems(
-  problems: readonly { schema: string; name: string; reason: string }[],
-  limit = 5,
-): string {
-  const shown = problems.slice(0, limit).map((problem) => `${tableText(problem)}: ${problem.reason}`);
-  if (problems.length > limit) shown.push(`and ${problems.length - limit} more`);
+export function listProblems(problems: readonly string[], count: number, limit = 5): string {
+  const shown = problems.slice(0, limit);
+  if (count > limit) shown.push(`and ${count - limit} more`);
   return shown.join("; ");
 }

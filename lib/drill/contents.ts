@@ -12,43 +12,37 @@ import {
 } from "./compare.ts";
 import { countObjects, type Manifest, type ManifestTable } from "./manifest.ts";
 import type { ProofCollector } from "./proof.ts";
+import type { Stretch } from "./stretch.ts";
 
 export interface ContentsRequest {
   manifest: Manifest;
   restored: Session;
   primary: Session | undefined;
   proofs: ProofCollector;
+  stretch: Stretch;
   patienceMilliseconds: number;
   signal?: AbortSignal;
 }
 
-/** Compares the restored tables with the manifest. Resolves to how many were proved. */
+/** Compares the restored tables with the manifest. Resolves to how many were proved. @throws Interrupted */
 export async function proveContents(request: ContentsRequest): Promise<number> {
-  const { manifest, restored, primary, proofs } = request;
-  const found = await readRestored(restored, manifest, proofs);
-  const now = primary === undefined ? undefined : await readPrimary(primary);
-  const comparisons = await settleSuspects(request, found, compareTables(manifest, found, now));
-
-  const failed: { schema: string; name: string; reason: string }[] = [];
-  let byContents = 0;
-  let byRows = 0;
-  let bounded = 0;
-  for (const { schema, name, verdict } of comparisons) {
-    if (verdict.kind === "failed" || verdict.kind === "suspect")
-      failed.push({ schema, name, reason: verdict.reason });
-    else if (verdict.kind === "not-assessable")
-      proofs.notAssessable(`table ${schema}.${name}: ${verdict.reason}`);
-    else if (verdict.kind === "within-bounds") bounded++;
-    else if (verdict.by === "contents") byContents++;
-    else byRows++;
-  }
-  const proved = byContents + byRows + bounded;
-  if (failed.length > 0) {
-    proofs.add("contents", false, `table ${listProblems(failed)}`);
+  const { manifest, restored, primary, proofs, stretch } = request;
+  const { problems } = await stretch.over(
+    "contents",
+    groupsOf(manifest.tables),
+    ([first, ...others]) =>
+      `table ${first?.schema}.${first?.name}${others.length === 0 ? "" : ` and ${others.length} after it`}`,
+    (tables) => proveGroup({ ...request, manifest: { ...manifest, tables } }),
+    [restored, primary],
+  );
+  const [byContents, byRows, bounded, failed] = countNames.map((name) => stretch.count(name, 0));
+  const proved = (byContents ?? 0) + (byRows ?? 0) + (bounded ?? 0);
+  if (failed !== undefined && failed > 0) {
+    proofs.add("contents", false, `table ${listProblems(problems, failed)}`);
   } else if (proved > 0 || manifest.tables.length === 0) {
     const parts = [`${byContents} tables have the same contents`];
-    if (byRows > 0) parts.push(`${byRows} the same number of rows`);
-    if (bounded > 0) parts.push(`${bounded} changed since, within what the changes allow`);
+    if (byRows !== 0) parts.push(`${byRows} the same number of rows`);
+    if (bounded !== 0) parts.push(`${bounded} changed since, within what the changes allow`);
     proofs.add("contents", true, parts.join(", "));
   } else {
     proofs.notAssessable("contents: no table could be compared");
@@ -57,10 +51,52 @@ export async function proveContents(request: ContentsRequest): Promise<number> {
   return proved;
 }
 
+const countNames = ["contents", "rows", "bounds", "failed"] as const;
+
+/** Tables that are compared together: the primary's statistics are read once for each group. */
+const groupTables = 50;
+const groupRows = 1_000_000;
+
+function groupsOf(tables: readonly ManifestTable[]): ManifestTable[][] {
+  const groups: ManifestTable[][] = [];
+  let rows = Number.POSITIVE_INFINITY;
+  for (const table of tables) {
+    const more = Math.max(0, table.rows ?? table.estimatedRows);
+    const group = groups.at(-1);
+    if (group === undefined || group.length >= groupTables || rows + more > groupRows) {
+      groups.push([table]);
+      rows = more;
+    } else {
+      group.push(table);
+      rows += more;
+    }
+  }
+  return groups;
+}
+
+/** Resolves to what is wrong with these tables. */
+async function proveGroup(request: ContentsRequest): Promise<string[]> {
+  const { manifest, restored, primary, stretch } = request;
+  const found = await readRestored(restored, manifest, stretch);
+  const now = primary === undefined ? undefined : await readPrimary(primary);
+  const comparisons = await settleSuspects(request, found, compareTables(manifest, found, now));
+  const problems: string[] = [];
+  for (const { schema, name, verdict } of comparisons) {
+    if (verdict.kind === "failed" || verdict.kind === "suspect") {
+      stretch.count("failed", 1);
+      problems.push(`${tableText({ schema, name })}: ${verdict.reason}`);
+    } else if (verdict.kind === "not-assessable") {
+      stretch.looks.notAssessable(`table ${schema}.${name}: ${verdict.reason}`);
+    } else if (verdict.kind === "within-bounds") stretch.count("bounds", 1);
+    else stretch.count(verdict.by, 1);
+  }
+  return problems;
+}
+
 async function readRestored(
   session: Session,
   manifest: Manifest,
-  proofs: ProofCollector,
+  stretch: Stretch,
 ): Promise<Map<string, RestoredTable>> {
   const wanted = new Map(manifest.tables.map((table) => [tableKey(table), table]));
   const found = new Map<string, RestoredTable>();
@@ -68,8 +104,8 @@ async function readRestored(
     const expected = wanted.get(tableKey(facts));
     if (expected === undefined) continue;
     const { schema, name, columns } = facts;
-    const contents = await proofs.attempt(`table ${tableText(facts)}`, () =>
-      readLike(session, facts, expected),
+    const contents = await stretch.looks.attempt(`table ${tableText(facts)}`, () =>
+      stretch.fitting(() => readLike(session, facts, expected)),
     );
     found.set(tableKey(facts), { schema, name, columns, ...contents });
   }

@@ -1,5 +1,6 @@
 import type { Session } from "../ports/databases.ts";
 import type { ProofCollector } from "./proof.ts";
+import type { Stretch } from "./stretch.ts";
 
 interface Relation {
   oid: number;
@@ -14,34 +15,38 @@ interface Relation {
  * Has amcheck read every page of every table, its TOAST values included, system catalogs too.
  * Needs EXECUTE on `pgkeep.check_heap`.
  */
-export async function proveHeaps(session: Session, proofs: ProofCollector): Promise<void> {
+export async function proveHeaps(session: Session, proofs: ProofCollector, stretch: Stretch): Promise<void> {
   const relations = await session.query<Relation>(
     `select c.oid::bigint as oid, n.nspname::text as schema, c.relname::text as name, '' as table, '' as method
      from pg_class c join pg_namespace n on n.oid = c.relnamespace
      where c.relkind in ('r', 'm') and c.relpersistence <> 't' and pg_relation_filenode(c.oid) is not null
-     order by c.relpages`,
+     order by c.relpages, c.oid`,
   );
-  const problems: string[] = [];
-  let checked = 0;
-  for (const relation of relations) {
-    const found = await proofs.attempt(`${relation.schema}.${relation.name}`, () =>
-      session.query<{ block: number | null; item: number | null; problem: string }>(
+  const { checked, problems } = await stretch.over(
+    "heap-pages",
+    relations,
+    (relation) => `${relation.schema}.${relation.name}`,
+    async (relation) => {
+      const found = await session.query<{ block: number | null; item: number | null; problem: string }>(
         "select block, item, problem from pgkeep.check_heap($1::oid) limit 3",
         [relation.oid],
-      ),
-    );
-    if (found === undefined) continue;
-    checked++;
-    for (const { block, item, problem } of found) {
-      const where = block === null ? "" : ` block ${block}${item === null ? "" : ` item ${item}`}`;
-      problems.push(`table ${relation.schema}.${relation.name}${where}: ${problem}`);
-    }
-  }
+      );
+      return found.map(({ block, item, problem }) => {
+        const where = block === null ? "" : ` block ${block}${item === null ? "" : ` item ${item}`}`;
+        return `table ${relation.schema}.${relation.name}${where}: ${problem}`;
+      });
+    },
+    [session],
+  );
   proofs.verdict("heap-pages", checked, problems, `every page of ${checked} tables is sound`);
 }
 
 /** Has amcheck compare every B-tree index (GIN too, from 18) with its table. Needs EXECUTE on `pgkeep.check_index`. */
-export async function proveIndexes(session: Session, proofs: ProofCollector): Promise<void> {
+export async function proveIndexes(
+  session: Session,
+  proofs: ProofCollector,
+  stretch: Stretch,
+): Promise<void> {
   const relations = await session.query<Relation>(
     `select c.oid::bigint as oid, n.nspname::text as schema, c.relname::text as name,
             format('%s.%s', tn.nspname, t.relname) as table, a.amname::text as method
@@ -52,32 +57,34 @@ export async function proveIndexes(session: Session, proofs: ProofCollector): Pr
      join pg_class t on t.oid = i.indrelid
      join pg_namespace tn on tn.oid = t.relnamespace
      where c.relkind = 'i' and c.relpersistence <> 't' and i.indisvalid and i.indisready
-     order by c.relpages`,
+     order by c.relpages, c.oid`,
   );
   const checkable = new Set(session.serverVersionNumber >= 180_000 ? ["btree", "gin"] : ["btree"]);
-  const problems: string[] = [];
-  let checked = 0;
-  for (const relation of relations) {
-    const name = `${relation.schema}.${relation.name}`;
-    if (!checkable.has(relation.method)) {
-      proofs.notAssessable(`index ${name}: amcheck has no checker for ${relation.method} indexes`);
-      continue;
-    }
-    const rows = await proofs.attempt(`index ${name}`, () =>
-      session.query<{ problem: string | null }>("select pgkeep.check_index($1::oid) as problem", [
-        relation.oid,
-      ]),
-    );
-    if (rows === undefined) continue;
-    checked++;
-    const problem = rows[0]?.problem;
-    if (problem != null) problems.push(`index ${name} of table ${relation.table}: ${problem}`);
+  for (const { schema, name, method } of relations.filter((one) => !checkable.has(one.method))) {
+    proofs.notAssessable(`index ${schema}.${name}: amcheck has no checker for ${method} indexes`);
   }
+  const { checked, problems } = await stretch.over(
+    "indexes",
+    relations.filter(({ method }) => checkable.has(method)),
+    ({ schema, name }) => `index ${schema}.${name}`,
+    async ({ oid, schema, name, table }) => {
+      const [row] = await session.query<{ problem: string | null }>(
+        "select pgkeep.check_index($1::oid) as problem",
+        [oid],
+      );
+      return row?.problem == null ? [] : [`index ${schema}.${name} of table ${table}: ${row.problem}`];
+    },
+    [session],
+  );
   proofs.verdict("indexes", checked, problems, `${checked} indexes agree with their tables`);
 }
 
 /** Looks for rows without the row that their foreign key promises. Needs EXECUTE on `pgkeep.validate_foreign_key`. */
-export async function proveForeignKeys(session: Session, proofs: ProofCollector): Promise<void> {
+export async function proveForeignKeys(
+  session: Session,
+  proofs: ProofCollector,
+  stretch: Stretch,
+): Promise<void> {
   const keys = await session.query<{ oid: number; name: string; table: string; referenced: string }>(
     `select k.oid::bigint as oid, k.conname::text as name, format('%s.%s', n.nspname, c.relname) as table,
             format('%s.%s', rn.nspname, r.relname) as referenced
@@ -87,23 +94,27 @@ export async function proveForeignKeys(session: Session, proofs: ProofCollector)
      join pg_class r on r.oid = k.confrelid
      join pg_namespace rn on rn.oid = r.relnamespace
      where k.contype = 'f' and k.convalidated and k.conparentid = 0 and c.relpersistence = 'p'
-       ${session.serverVersionNumber >= 180_000 ? "and k.conenforced" : ""}`,
+       ${session.serverVersionNumber >= 180_000 ? "and k.conenforced" : ""}
+     order by k.oid`,
   );
-  const problems: string[] = [];
-  let checked = 0;
-  for (const key of keys) {
-    const rows = await proofs.attempt(`foreign key ${key.name} of ${key.table}`, () =>
-      session.query<{ orphans: number }>("select pgkeep.validate_foreign_key($1::oid) as orphans", [key.oid]),
-    );
-    if (rows === undefined) continue;
-    checked++;
-    const orphans = rows[0]?.orphans ?? 0;
-    if (orphans > 0) {
-      problems.push(
-        `${orphans} rows of table ${key.table} have no row in ${key.referenced} (foreign key ${key.name})`,
+  const { checked, problems } = await stretch.over(
+    "foreign-keys",
+    keys,
+    (key) => `foreign key ${key.name} of ${key.table}`,
+    async (key) => {
+      const [row] = await session.query<{ orphans: number }>(
+        "select pgkeep.validate_foreign_key($1::oid) as orphans",
+        [key.oid],
       );
-    }
-  }
+      const orphans = row?.orphans ?? 0;
+      return orphans === 0
+        ? []
+        : [
+            `${orphans} rows of table ${key.table} have no row in ${key.referenced} (foreign key ${key.name})`,
+          ];
+    },
+    [session],
+  );
   if (keys.length === 0) return;
   proofs.verdict("foreign-keys", checked, problems, `${checked} foreign keys hold for every row`);
 }

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { Proof } from "../drill/proof.ts";
-import { prove } from "../drill/prove.ts";
+import { proveSoFar } from "../drill/prove.ts";
 import { PgkeepError, UsageError } from "../errors.ts";
 import type { Backups, RestoreTarget } from "../ports/backups.ts";
 import type { Endpoint } from "../ports/databases.ts";
@@ -38,6 +38,9 @@ export type DrillReport = {
 };
 
 const instancePrefix = "drill-";
+
+/** All executions of proving together: well inside the time that a run may take. */
+const mostProvingSeconds = 4 * 3_600;
 
 /** Restores a backup into a fresh instance, proves the data, measures RTO and RPO, and removes the instance. */
 export const drillRestore = defineJob({
@@ -169,7 +172,7 @@ async function proveRestored(
   const { input, ports, run, clock, config, deadline } = context;
   const endpoint: Endpoint = input.endpoint;
   const login = { role: "drill", statementTimeoutMilliseconds: 0, signal: deadline } as const;
-  const proved = await prove({
+  const result = await proveSoFar({
     connectRestored: () => ports.restored.connect(endpoint, login),
     connectPrimary: () => ports.primary.connect(login),
     backupId: input.backupId,
@@ -181,7 +184,15 @@ async function proveRestored(
     maxRpoSeconds: config.backups.drill.maxRpoSeconds,
     signal: deadline,
     progress: context.progress,
+    timeLeft: context.timeLeft,
+    atMostMilliseconds: mostProvingSeconds * 1000,
+    resume: context.resume,
   });
+  if (result.kind === "unfinished") {
+    context.progress("the time of this execution is over: the next one goes on");
+    return again(0, result.state);
+  }
+  const { proved } = result;
   const report: DrillReport = {
     rtoSeconds: proved.rtoSeconds,
     rpoSeconds: proved.rpoSeconds,
