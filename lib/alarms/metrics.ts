@@ -219,6 +219,18 @@ export const metrics = {
     dimensions: [],
     help: "Tables that needed vacuum and were not reached",
   },
+  IndexesRebuilt: {
+    unit: "Count",
+    kind: "delta",
+    dimensions: [],
+    help: "Indexes that reindex rebuilt",
+  },
+  IndexesLeft: {
+    unit: "Count",
+    kind: "gauge",
+    dimensions: [],
+    help: "Indexes that were due and that the last reindex could not get to",
+  },
 } as const satisfies Record<string, MetricDefinition>;
 
 export type MetricName = keyof typeof metrics;

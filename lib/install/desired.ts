@@ -90,10 +90,12 @@ export function desiredState(config: JobConfig, possible: Possibilities): Desire
       heartbeat: { [monitoring]: ["SELECT", "INSERT", "UPDATE"], [maintenance]: reads, [drill]: reads },
       job_run: { [monitoring]: writes, [maintenance]: writes },
       backup_manifest: { [monitoring]: writes, [drill]: reads },
+      index_rebuild: { [monitoring]: reads, [maintenance]: writes },
     },
     ownFunctions: {
       "scan_source(regclass)": {},
       "amcheck_schema(text)": {},
+      "drop_index_leftover(oid)": { [maintenance]: ["EXECUTE"] },
       ...Object.fromEntries(
         [
           "table_rows(regclass)",
@@ -143,7 +145,11 @@ function desiredRoles(config: JobConfig, names: RoleNames, possible: Possibiliti
     group(names.owner, `owner ${of}`),
     group(names.writer, `reads and writes rows ${of}`),
     group(names.reader, `reads rows ${of}`),
-    group(schemaOwner, "owns schema pgkeep, whose functions run with its rights", [readsEverything]),
+    group(schemaOwner, "owns schema pgkeep, whose functions run with its rights", [
+      readsEverything,
+      // So that the maintenance role, which is no owner there, can have the leftovers of its rebuilds dropped.
+      ...(maintains === names.owner ? [] : [names.owner]),
+    ]),
     login(names.app, `application ${of}`, [names.writer], {
       connectionLimit: application.connectionLimit,
       settings: {

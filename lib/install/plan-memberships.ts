@@ -84,7 +84,9 @@ function isExpected(
   const elsewhere = (purpose: string, own: string) =>
     group !== own && comment?.startsWith(`${roleMark}${purpose} of database `) === true;
   if (role.name === names.maintenance) return elsewhere("owner", names.owner);
-  if (role.name === schemaOwner) return elsewhere("reads rows", names.reader);
+  if (role.name === schemaOwner) {
+    return elsewhere("reads rows", names.reader) || elsewhere("owner", names.owner);
+  }
   return false;
 }
 

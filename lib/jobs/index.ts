@@ -5,11 +5,20 @@ import { checkHealth } from "./check-health.ts";
 import { checkRecovery } from "./check-recovery.ts";
 import { drillRestore } from "./drill-restore.ts";
 import type { Job } from "./job.ts";
+import { reindex } from "./reindex.ts";
 import { routeReplicas } from "./route-replicas.ts";
 import { vacuum } from "./vacuum.ts";
 
 /** Every job. Each becomes a command, a schedule in the sandbox and a Lambda or state machine on AWS. */
-export const jobs: readonly Job[] = [checkHealth, routeReplicas, backUp, checkRecovery, vacuum, drillRestore];
+export const jobs: readonly Job[] = [
+  checkHealth,
+  routeReplicas,
+  backUp,
+  checkRecovery,
+  vacuum,
+  reindex,
+  drillRestore,
+];
 
 /** @throws UsageError that lists the jobs, and the nearest one */
 export function jobNamed(name: string): Job {

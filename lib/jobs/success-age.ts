@@ -12,6 +12,7 @@ export const jobNames = [
   "route-replicas",
   "back-up",
   "vacuum",
+  "reindex",
   "drill-restore",
 ] as const satisfies readonly (keyof JobConfig["schedules"])[];
 

@@ -37,6 +37,7 @@ describe("how long ago a job succeeded", () => {
       "back-up",
       "check-health",
       "drill-restore",
+      "reindex",
       "route-replicas",
     ]);
     expect(ages.get("back-up")).toBeCloseTo(3, 2);

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { form, seconds, timeOfDay, weekday } from "./forms.ts";
+import { form, percent, seconds, timeOfDay, weekday, whole } from "./forms.ts";
 
 export const maintenance = z
   .strictObject({
@@ -25,5 +25,37 @@ export const maintenance = z
           .describe("A table is due when a counter reaches this share of its own autovacuum trigger"),
       })
       .prefault({}),
+    reindex: z
+      .strictObject({
+        budgetSeconds: seconds({ min: 1, max: 86_400 })
+          .default(600)
+          .describe("Time for one run; no index is started that would not fit"),
+        measureSeconds: seconds({ min: 1, max: 86_400 })
+          .default(120)
+          .describe("Part of it for reading indexes with pgstatindex, which confirms what the estimate says"),
+        minimumBloatPercent: percent
+          .default(30)
+          .describe("An index is rebuilt when a rebuild would free this share of it"),
+        minimumSizeMegabytes: whole(0)
+          .default(10)
+          .describe("Smaller indexes are left alone, unless they are invalid or named"),
+        lockTimeoutSeconds: seconds({ min: 1, max: 60 })
+          .default(2)
+          .describe(
+            "Nobody waits longer because of a rebuild: it is given up, cleaned up, and tried once more at the end of the run",
+          ),
+        oldTransactionSeconds: seconds({ min: 1, max: 3600 })
+          .default(30)
+          .describe(
+            "A rebuild has to wait for the transactions that began before it: none is started while one has been open for longer, and none waits longer",
+          ),
+        maxReplicaLagMegabytes: whole(1)
+          .default(1024)
+          .describe("No rebuild is started while a standby has more WAL than this to replay"),
+      })
+      .prefault({}),
   })
-  .meta({ id: "maintenance", description: "Vacuuming, and when AWS may work on the database" });
+  .meta({
+    id: "maintenance",
+    description: "Vacuuming, rebuilding indexes, and when AWS may work on the database",
+  });
