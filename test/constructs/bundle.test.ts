@@ -1,10 +1,19 @@
 import { X509Certificate } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
+import { App, Stack } from "aws-cdk-lib";
+import * as lambda from "aws-cdk-lib/aws-lambda";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { rdsCertificates } from "../../lib/aws/rds-certificates.ts";
 import { beyondDefaults } from "../../lib/config/beyond-defaults.ts";
-import { type Bundle, bundleFunction, bundleStep } from "../../lib/constructs/bundle.ts";
+import {
+  type Bundle,
+  bundleFunction,
+  bundleStep,
+  functionHandler,
+  stepCode,
+} from "../../lib/constructs/bundle.ts";
 import { jobs } from "../../lib/jobs/index.ts";
 import { configFor } from "../helpers/config.ts";
 import { functionResources } from "../helpers/function-setting.ts";
@@ -88,6 +97,51 @@ function filesIn(path: string): Record<string, string> {
       .map((file) => [relative(path, file), readFileSync(file, "utf8")]),
   );
 }
+
+describe("the code of a function", () => {
+  /** Hash of each function's code, by its construct, of an app in its own directory. */
+  function synthesize(name: string, context: Record<string, unknown> = {}) {
+    const outdir = join(directory.path, name);
+    const app = new App({ outdir, context, analyticsReporting: false });
+    const [one, other] = steps as [(typeof steps)[number], (typeof steps)[number]];
+    const codes = { One: stepCode(one.job, one.step), Again: stepCode(one.job, one.step) };
+    const stack = new Stack(app, "stack");
+    for (const [id, code] of Object.entries({ ...codes, Other: stepCode(other.job, other.step) })) {
+      new lambda.Function(stack, id, { runtime: lambda.Runtime.NODEJS_24_X, handler: functionHandler, code });
+    }
+    const assembly = app.synth();
+    const keys = Object.values(assembly.getStackByName("stack").template.Resources as Resources)
+      .filter(({ Type }) => Type === "AWS::Lambda::Function")
+      .map(({ Properties }) => Properties.Code?.S3Key ?? "");
+    return { assembly: assembly.directory, keys: keys as [string, string, string] };
+  }
+
+  it("is bundled into the cloud assembly, once for the same step, and nowhere else", () => {
+    const before = readdirSync(tmpdir());
+    const { assembly, keys } = synthesize("assembly");
+    const [one, again, other] = keys;
+    expect(again).toBe(one);
+    expect(other).not.toBe(one);
+    const bundles = readdirSync(assembly).filter((name) => name.startsWith("asset."));
+    expect(bundles.sort()).toEqual([one, other].map((key) => `asset.${key.replace(".zip", "")}`).sort());
+    expect(readdirSync(assembly).filter((name) => /bundling|building/.test(name))).toEqual([]);
+    const bundle = join(assembly, `asset.${one.replace(".zip", "")}`);
+    expect(filesIn(bundle)).toEqual(filesIn(join(directory.path, steps[0]?.name ?? "")));
+    expect(readdirSync(tmpdir()).filter((name) => !before.includes(name) && /bundle/.test(name))).toEqual([]);
+  });
+
+  it("has the same name in another assembly", () => {
+    expect(synthesize("second").keys).toEqual(synthesize("third").keys);
+  });
+
+  it("is not bundled for a command that needs no assets", () => {
+    const { assembly } = synthesize("listing", { "aws:cdk:bundling-stacks": [] });
+    expect(readdirSync(assembly).filter((name) => name.startsWith("asset."))).toEqual([]);
+  });
+});
+
+/** What this test reads of a template. */
+type Resources = Record<string, { Type: string; Properties: { Code?: { S3Key: string } } }>;
 
 describe.skipIf(whyNoLambda !== undefined)("each bundle starts on Lambda's Node", () => {
   const environment = {
