@@ -52,6 +52,8 @@ export interface ManifestOptions {
   backupId: string;
   budgetSeconds: number;
   hashTablesUpToBytes: number;
+  /** What an earlier execution stored for the same backup: what it has read is not read again. */
+  previous?: Manifest | undefined;
   signal?: AbortSignal;
 }
 
@@ -68,11 +70,18 @@ export async function takeManifest(session: Session, options: ManifestOptions): 
   return session.transaction(
     async () => {
       const facts = await readFacts(session);
+      // Each table goes with its own counters from just before it was read, so snapshots may differ between tables.
+      const known = readBefore(options.previous, counters.transactionsCommitted);
       const tables: ManifestTable[] = [];
       const unread: Manifest["unread"] = [];
       const canRead = await functionsExist(session);
       for (const table of (await readTables(session)).sort((a, b) => a.pages - b.pages)) {
-        const known = counters.tables.get(table.oid);
+        const before = known.get(table.oid);
+        if (before !== undefined && before.schema === table.schema && before.name === table.name) {
+          tables.push(before);
+          continue;
+        }
+        const counted = counters.tables.get(table.oid);
         const entry: ManifestTable = {
           oid: table.oid,
           schema: table.schema,
@@ -80,9 +89,9 @@ export async function takeManifest(session: Session, options: ManifestOptions): 
           filenode: table.filenode,
           columns: table.columns,
           estimatedRows: table.estimatedRows,
-          inserted: known?.inserted ?? 0,
-          updated: known?.updated ?? 0,
-          deleted: known?.deleted ?? 0,
+          inserted: counted?.inserted ?? 0,
+          updated: counted?.updated ?? 0,
+          deleted: counted?.deleted ?? 0,
         };
         tables.push(entry);
         const skip = !canRead
@@ -111,12 +120,24 @@ export async function takeManifest(session: Session, options: ManifestOptions): 
   );
 }
 
-/** Keeps the manifest in the database, before the backup begins, so that the backup contains its own. */
-export async function storeManifest(session: Session, manifest: Manifest): Promise<void> {
-  // An earlier one for the same backup is as true: what happened since it was taken is counted either way.
+/** Tables that were read; none when the statistics were reset meanwhile: their counters mean nothing then. */
+function readBefore(
+  previous: Manifest | undefined,
+  transactionsCommitted: number,
+): Map<number, ManifestTable> {
+  const tables =
+    previous !== undefined && previous.transactionsCommitted <= transactionsCommitted ? previous.tables : [];
+  return new Map(tables.filter(({ rows }) => rows !== undefined).map((table) => [table.oid, table]));
+}
+
+/**
+ * Keeps the manifest in the database, before the backup begins, so that the backup contains its own. An earlier one
+ * for the same backup stays, unless `replace`: it is as true, as what happened since is counted either way.
+ */
+export async function storeManifest(session: Session, manifest: Manifest, replace = false): Promise<void> {
   await session.query(
     `insert into pgkeep.backup_manifest (backup_id, taken_at, manifest) values ($1, $2, $3)
-     on conflict (backup_id) do nothing`,
+     on conflict (backup_id) do ${replace ? "update set taken_at = excluded.taken_at, manifest = excluded.manifest" : "nothing"}`,
     [manifest.backupId, manifest.takenAt, JSON.stringify(manifest)],
   );
   await session.query("delete from pgkeep.backup_manifest where taken_at < now() - interval '400 days'");

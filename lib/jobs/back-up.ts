@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { JobConfig } from "../config/schema.ts";
-import { storeManifest, takeManifest } from "../drill/manifest.ts";
+import { readManifest, storeManifest, takeManifest } from "../drill/manifest.ts";
 import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
 import type { Backup, Backups } from "../ports/backups.ts";
 import { planRetention, type RetentionPolicy } from "../retention/plan.ts";
@@ -94,6 +94,14 @@ export const backUp = defineJob({
   ],
 });
 
+/** What an execution leaves that its time was too short for the budget. */
+type Describing = { spentSeconds: number; read: number };
+
+/** Kept free for storing what was read. */
+function describingMarginMilliseconds(left: number): number {
+  return Math.min(10_000, left / 5);
+}
+
 async function describe(context: StepContext<Arguments, "primary">): Promise<StepResult<Described>> {
   const { config, input, run, ports, dryRun } = context;
   const backupId = input.requested
@@ -109,8 +117,26 @@ async function describe(context: StepContext<Arguments, "primary">): Promise<Ste
     signal: context.deadline,
   });
   try {
-    const manifest = await takeManifest(session, { backupId, budgetSeconds, hashTablesUpToBytes });
-    await storeManifest(session, manifest);
+    const so = (context.resume as Describing | undefined) ?? { spentSeconds: 0, read: -1 };
+    const left = budgetSeconds - so.spentSeconds;
+    const here = Math.min(
+      left,
+      (context.timeLeft() - describingMarginMilliseconds(context.timeLeft())) / 1000,
+    );
+    const previous = so.read < 0 ? undefined : await readManifest(session, backupId);
+    const manifest = await takeManifest(session, {
+      backupId,
+      budgetSeconds: Math.max(0, here),
+      hashTablesUpToBytes,
+      previous,
+    });
+    await storeManifest(session, manifest, previous !== undefined);
+    const read = manifest.tables.filter(({ rows }) => rows !== undefined).length;
+    // What is stored holds as it is; the next execution reads more, as long as each gets any further.
+    if (here < left && read > so.read && read < manifest.tables.length) {
+      context.progress(`described ${read} of ${manifest.tables.length} tables: the next execution goes on`);
+      return again(0, { spentSeconds: so.spentSeconds + manifest.seconds, read });
+    }
     described.manifest = {
       takenAt: manifest.takenAt,
       tables: manifest.tables.length,

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import type { Manifest } from "../../lib/drill/manifest.ts";
 import { type ProvedSoFar, proveSoFar } from "../../lib/drill/prove.ts";
 import { backUp } from "../../lib/jobs/back-up.ts";
 import { type DrillReport, drillRestore } from "../../lib/jobs/drill-restore.ts";
@@ -141,4 +142,80 @@ describe("proving in several executions", () => {
       return;
     }
   }, 120_000);
+});
+
+describe("describing the data in several executions", () => {
+  const shop = useShop();
+
+  it("reads each table once, keeps what it has at each end, and a drill believes it", async () => {
+    await shop.sql(
+      ...Array.from(
+        { length: 12 },
+        (_, n) => `create table public.many_${n} as select n from generate_series(1, 100) n`,
+      ),
+      "create table public.sixteenth (n int)",
+      "alter function pgkeep.table_hash(regclass) rename to table_hash_fast",
+      `create function pgkeep.table_hash(relation regclass) returns text language plpgsql security definer as $$
+       begin
+         perform pg_sleep(0.3);
+         return pgkeep.table_hash_fast(relation);
+       end $$`,
+      "grant execute on function pgkeep.table_hash(regclass) to pgkeep_drill, pgkeep_monitoring",
+    );
+    const run = { id: "described", startedAt: new Date().toISOString() };
+    const stored = async () =>
+      (await shop.sql<{ manifest: Manifest }>("select manifest from pgkeep.backup_manifest"))[0]?.manifest;
+    const read = (manifest: Manifest | undefined) =>
+      manifest?.tables.filter(({ rows }) => rows !== undefined).length ?? 0;
+    const progress: number[] = [];
+    let resume: Json | null = null;
+    for (;;) {
+      const until = performance.now() + 2_000;
+      const { answer } = await runOneStep(
+        backUp,
+        "describe",
+        { run, trigger: {}, input: null, resume, failure: null },
+        { ports: shop.ports, config: shop.config, timeLeft: () => until - performance.now() },
+      );
+      const manifest = await stored();
+      progress.push(read(manifest));
+      // Partial, and says so.
+      expect(read(manifest) + (manifest?.unread.length ?? 0)).toBe(manifest?.tables.length);
+      if (answer.kind !== "again") {
+        expect(answer).toMatchObject({
+          kind: "done",
+          output: { manifest: { tables: 16, counted: 16, unread: 0 } },
+        });
+        break;
+      }
+      resume = answer.state;
+    }
+    expect(progress.length).toBeGreaterThan(2);
+    expect(progress).toEqual([...progress].sort((a, b) => a - b));
+    expect(progress.at(-1)).toBe(16);
+    expect(await shop.run(backUp)).toMatchObject({ outcome: "succeeded" });
+    const drill = await shop.run(drillRestore);
+    expect(drill).toMatchObject({ outcome: "succeeded", report: { tablesProved: 16, notAssessable: [] } });
+  }, 120_000);
+
+  it("ends when it gets no further, with what it has", async () => {
+    const run = { id: "stuck", startedAt: "2020-01-01T00:00:00Z" };
+    let resume: Json | null = null;
+    for (let count = 1; ; count += 1) {
+      const { answer } = await runOneStep(
+        backUp,
+        "describe",
+        { run, trigger: {}, input: null, resume, failure: null },
+        { ports: shop.ports, config: shop.config, timeLeft: () => 100 },
+      );
+      expect(count).toBeLessThan(4);
+      if (answer.kind === "again") {
+        resume = answer.state;
+        continue;
+      }
+      expect(answer).toMatchObject({ kind: "done", output: { manifest: { counted: 0, unread: 16 } } });
+      expect(JSON.stringify(answer.output)).toContain("budget");
+      return;
+    }
+  });
 });
