@@ -14,6 +14,7 @@ import { packageRoot } from "../package-root.ts";
 import { AccessFunction } from "./access-function.ts";
 import { admit } from "./admit.ts";
 import type { AccessiblePlatform } from "./platform.ts";
+import { explainWildcards } from "./policy.ts";
 import { decryptSecrets } from "./secret-grants.ts";
 
 /** Roles that log in with a password, unless everything logs in by IAM. */
@@ -102,6 +103,16 @@ export class DatabaseAccess extends Construct {
         removalPolicy: RemovalPolicy.DESTROY,
       }),
     });
+    for (const policy of provider.node.findAll().filter((found) => found instanceof iam.CfnPolicy)) {
+      explainWildcards(policy, [
+        {
+          sid: "InvokeBootstrap",
+          actions: ["lambda:InvokeFunction"],
+          resources: [`${this.bootstrap.function.functionArn}:*`],
+          reason: "CDK's provider framework may call any version of the one function that sets roles up",
+        },
+      ]);
+    }
     const roles = new CustomResource(this, "Roles", {
       serviceToken: provider.serviceToken,
       resourceType: "Custom::PgkeepRoles",

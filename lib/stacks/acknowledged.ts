@@ -1,7 +1,7 @@
 import { Validations } from "aws-cdk-lib";
 import type { IConstruct } from "constructs";
 
-interface Acknowledgement {
+export interface Acknowledgement {
   /** Path of the construct, from the stack's name on. */
   at: RegExp;
   /** Of cdk-nag's AwsSolutions pack. */
@@ -13,10 +13,10 @@ const replica = /\/Database\/Replica\d+$/;
 
 /** What cdk-nag finds in the stacks of one database and why it stays; wildcards of functions' roles say it themselves. */
 // biome-ignore format: one acknowledgement a line, so that each can be judged by itself
-const acknowledgements: Acknowledgement[] = [
+export const acknowledgements: readonly Acknowledgement[] = [
+    { at: /-cache\/Cache\/Group$/, rule: "AEC6", reason: "Its user group admits one user, who logs in by IAM: there is no token that could leak" },
     { at: /\/Database\/MonitoringRole\/Resource$/, rule: "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole]", reason: "RDS assumes it to write OS metrics; AWS keeps this policy in step with what monitoring needs" },
     { at: /\/framework-onEvent\/ServiceRole\/Resource$/, rule: "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]", reason: "CDK's provider framework makes this role; the policy lets it write its logs and nothing else" },
-    { at: /\/framework-onEvent\/ServiceRole\/DefaultPolicy\/Resource$/, rule: "IAM5[Resource::<AccessBootstrapFunctionDAE89ABA.Arn>:*]", reason: "CDK's provider framework may call any version of the one function that sets roles up" },
     { at: /\/Database\/(?:Primary|Replica\d+)$/, rule: "RDS11", reason: "Only named security groups reach the port; another number would hide nothing from them and surprise clients" },
     { at: replica, rule: "RDS2", reason: "A replica in the region always has its source's encryption and key; CloudFormation refuses the property here" },
     { at: replica, rule: "RDS3", reason: "Readers stand in for each other through the routing document; the primary has the standby" },
