@@ -1,5 +1,6 @@
 import type { DatabaseConfig } from "../config/schema.ts";
 import type { AwsMetricName, AwsUnit, Topology } from "./aws-metrics.ts";
+import type { LogMetricName } from "./log-metrics.ts";
 import type { MetricName, MetricUnit } from "./metrics.ts";
 
 /** `page` wakes somebody; `ticket` is for office hours. */
@@ -9,10 +10,11 @@ export type AlarmSeverity = "page" | "ticket";
 export const questions = ["up", "full", "slow", "protected"] as const;
 export type Question = (typeof questions)[number];
 
-/** A metric that AWS sends, or one of `lib/alarms/metrics.ts` with its dimensions beyond `Database`. */
+/** A metric that AWS sends, one of `lib/alarms/metrics.ts` with its dimensions beyond `Database`, or one counted in logs. */
 export type MetricReference =
   | { from: "aws"; metric: AwsMetricName }
-  | { from: "pgkeep"; metric: MetricName; dimensions: Readonly<Record<string, string>> };
+  | { from: "pgkeep"; metric: MetricName; dimensions: Readonly<Record<string, string>> }
+  | { from: "log"; metric: LogMetricName };
 
 /**
  * One metric, or the share in percent of `part` in the sum of `whole`. Below `atLeast` of the whole a share
@@ -43,6 +45,8 @@ export interface JobPeriod {
   name: string;
   /** Longest time between two runs, in seconds. */
   periodSeconds: number;
+  /** Whether `pgkeep.job_run` knows its runs: a step of it reaches the database. */
+  recorded: boolean;
 }
 
 /** What thresholds and conditions are made from. */
@@ -55,6 +59,8 @@ export interface AlarmContext {
   replicas: readonly string[];
   /** Names of the places that route-replicas sends reads to: each replica, or the readers of a cluster together. */
   readers: readonly string[];
+  /** Names of the servers that are always there, each by itself. */
+  servers: readonly string[];
   /** Whether an RDS Proxy stands before the database. */
   proxy: boolean;
   /** The jobs that have a schedule. */
@@ -64,7 +70,7 @@ export interface AlarmContext {
 }
 
 /** What one alarm of several is about. */
-export type Subject = { kind: "replica" | "reader"; name: string } | ({ kind: "job" } & JobPeriod);
+export type Subject = { kind: "replica" | "reader" | "server"; name: string } | ({ kind: "job" } & JobPeriod);
 
 /** One entry of the catalogue. It becomes one alarm, or one for each subject. */
 export interface AlarmDefinition {
@@ -129,6 +135,10 @@ export function fromPgkeep(
   dimensions: Readonly<Record<string, string>> = {},
 ): MetricReference {
   return { from: "pgkeep", metric, dimensions };
+}
+
+export function fromLog(metric: LogMetricName): MetricReference {
+  return { from: "log", metric };
 }
 
 export function only(metric: MetricReference): AlarmSource {

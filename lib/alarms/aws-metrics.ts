@@ -77,12 +77,12 @@ export const awsMetrics = {
   },
   ReadLatency: { ...server, unit: "Seconds", range: unbounded, topologies: all, source: bothGuides },
   WriteLatency: { ...server, unit: "Seconds", range: unbounded, topologies: all, source: bothGuides },
-  /** Published for each instance, under no cluster's dimensions. */
+  /** Published for each instance, of clusters too, and under no cluster's dimensions. */
   DBLoadRelativeToNumVCPUs: {
     ...server,
     unit: "Ratio",
     range: unbounded,
-    topologies: ["instance"],
+    topologies: all,
     source: insightsGuide,
   },
   MaximumUsedTransactionIDs: {

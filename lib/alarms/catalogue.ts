@@ -3,6 +3,7 @@ import { availabilityAlarms } from "./availability.ts";
 import { capacityAlarms } from "./capacity.ts";
 import { jobAlarms } from "./jobs.ts";
 import { latencyAlarms } from "./latency.ts";
+import { protectionAlarms } from "./protection.ts";
 import { proxyAlarms } from "./proxy.ts";
 import { replicationAlarms } from "./replication.ts";
 
@@ -13,27 +14,19 @@ export const catalogue: readonly AlarmDefinition[] = [
   ...replicationAlarms,
   ...capacityAlarms,
   ...latencyAlarms,
+  ...protectionAlarms,
   ...jobAlarms,
 ];
 
 /** What somebody might expect an alarm for, and why there is none. */
 export const notCovered: readonly { what: string; because: string }[] = [
   {
-    what: "expiry of the server's certificate",
-    because:
-      "AWS publishes no metric for it; RDS sends an event and rotates by itself with rds-ca-rsa2048-g1",
+    what: "certificates of replicas",
+    because: "the health check sees the primary's, which RDS renews in the same way and at the same age",
   },
   {
-    what: "failed logins",
-    because: "AWS counts them for Aurora MySQL only; they are in PostgreSQL's log",
-  },
-  {
-    what: "invalid indexes",
-    because: "a review finds them; no metric is emitted",
-  },
-  {
-    what: "active sessions against vCPUs of a cluster",
-    because: "Performance Insights publishes DBLoad for single instances, and which of them writes changes",
+    what: "active sessions of readers that Aurora's autoscaling adds",
+    because: "they are measured under names that AWS makes up when it adds them",
   },
   {
     what: "clients of the proxy against a limit",
@@ -59,6 +52,7 @@ export function alarmsFor(context: AlarmContext): Alarm[] {
 function subjectsOf(entry: AlarmDefinition, context: AlarmContext): (Subject | undefined)[] {
   if (entry.per === "replica") return context.replicas.map((name) => ({ kind: "replica", name }));
   if (entry.per === "reader") return context.readers.map((name) => ({ kind: "reader", name }));
+  if (entry.per === "server") return context.servers.map((name) => ({ kind: "server", name }));
   if (entry.per === "job") return context.jobs.map((job) => ({ kind: "job", ...job }));
   return [undefined];
 }

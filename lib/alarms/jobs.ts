@@ -3,6 +3,7 @@ import {
   type AlarmDefinition,
   everyTopology,
   fromPgkeep,
+  type JobPeriod,
   lasting,
   only,
   type Subject,
@@ -20,6 +21,16 @@ const successAge = (subject: Subject) => only(fromPgkeep("JobSuccessAge", { Job:
 const perJob = { per: "job", question: "protected", topologies: everyTopology } as const;
 const counted = { statistic: "Sum", unit: "Count" } as const;
 const aged = { statistic: "Minimum", unit: "Seconds", timing: lasting(5), comparison: ">" } as const;
+
+/** Longest period that an alarm is known to take; of periods of an hour or longer CloudWatch looks at a week. */
+const longestPeriodSeconds = 86_400;
+
+/**
+ * Whether successes are counted rather than their age read: of frequent jobs, and of those whose runs nobody
+ * records, as far as an alarm can look back.
+ */
+const isCountable = ({ periodSeconds, recorded }: JobPeriod) =>
+  isFrequent(periodSeconds) || (!recorded && periodSeconds <= longestPeriodSeconds);
 
 /** A scheduled run may take long before it has succeeded. */
 const slackSeconds = 6 * 3600;
@@ -48,14 +59,17 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     ...aged,
     name: "backup-late",
     severity: "ticket",
-    title: "The last good backup is older than its schedule",
-    source: successAge,
+    title: "The newest backup is older than its schedule",
+    // From the backups themselves, whatever the job says of its runs.
+    source: only(fromPgkeep("BackupAge")),
+    timing: lasting(1, 300),
     threshold: (_, subject) => period(subject) + slackSeconds,
     missingData: "ignore",
-    condition: "back-up is scheduled",
-    applies: isJob("back-up"),
+    condition: "back-up and check-recovery are scheduled",
+    applies: ({ jobs }, subject) =>
+      subject?.name === "back-up" && jobs.some(({ name }) => name === "check-recovery"),
     why: "One backup is missing. AWS's own daily snapshot and point-in-time recovery do not depend on it.",
-    likelyCause: "The last run failed, still runs, or was never started.",
+    likelyCause: "The last run failed, still runs or was never started, or somebody deleted what it made.",
     consequenceOf: ["backup-absent", "backup-failed"],
   },
   {
@@ -72,24 +86,6 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     why: "The retention that was promised has a gap.",
     likelyCause: "A disabled schedule, or a failure that nobody looked at.",
     consequenceOf: [],
-  },
-  {
-    name: "restorable-lag",
-    severity: "page",
-    question: "protected",
-    title: "Recent changes could not be restored",
-    source: only(fromPgkeep("RestorableLag")),
-    statistic: "Maximum",
-    unit: "Seconds",
-    timing: lasting(1, 300),
-    comparison: ">",
-    threshold: () => 900,
-    missingData: "notBreaching",
-    topologies: everyTopology,
-    condition: "",
-    why: "AWS ships the log every five minutes; what is newer than the latest restorable time would be lost.",
-    likelyCause: "Archiving fails, or the instance is too busy to ship its log.",
-    consequenceOf: ["database-down"],
   },
   {
     ...perJob,
@@ -155,9 +151,8 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     comparison: "<",
     threshold: () => 1,
     missingData: "breaching",
-    condition: "each other job that is scheduled at least every twelve hours",
-    applies: (_, subject) =>
-      subject?.kind === "job" && !ownEntries.has(subject.name) && isFrequent(subject.periodSeconds),
+    condition: "each other job that is scheduled at least every twelve hours (check-recovery: each day)",
+    applies: (_, subject) => subject?.kind === "job" && !ownEntries.has(subject.name) && isCountable(subject),
     why: "It fails each time, or nothing starts it.",
     likelyCause: "A disabled schedule, throttling, missing rights, or an earlier run that never ends.",
     consequenceOf: ["database-down", "job-failed"],
@@ -173,7 +168,7 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     missingData: "ignore",
     condition: "each other job that is scheduled more rarely than every twelve hours",
     applies: (_, subject) =>
-      subject?.kind === "job" && !ownEntries.has(subject.name) && !isFrequent(subject.periodSeconds),
+      subject?.kind === "job" && !ownEntries.has(subject.name) && subject.recorded && !isCountable(subject),
     why: "It fails each time, or nothing starts it.",
     likelyCause: "A disabled schedule, missing rights, or an earlier run that never ends.",
     consequenceOf: ["job-failed"],

@@ -12,7 +12,7 @@ import { capacityOf, maxConnectionsOf } from "./instance-classes.ts";
 export function alarmContextOf(
   config: DatabaseConfig,
   all: Pick<Config, "databases" | "account">,
-  given: { replicas: readonly string[]; readers: readonly string[]; proxy: boolean; jobs?: readonly Job[] },
+  given: Pick<AlarmContext, "replicas" | "readers" | "servers" | "proxy"> & { jobs?: readonly Job[] },
 ): AlarmContext {
   const serverless = config.database.instanceClass === "serverless";
   const capacity = capacityOf(config);
@@ -24,13 +24,21 @@ export function alarmContextOf(
     maxConnections: serverless ? config.database.maxConnections : maxConnectionsOf(config),
     replicas: given.replicas,
     readers: given.readers,
+    servers: given.servers,
     proxy: given.proxy,
     jobs: (given.jobs ?? jobs).flatMap((job) => {
       const periodSeconds = periodOf(job, config);
-      return periodSeconds === undefined ? [] : [{ name: job.name, periodSeconds }];
+      return periodSeconds === undefined
+        ? []
+        : [{ name: job.name, periodSeconds, recorded: isRecorded(job) }];
     }),
     manualSnapshotQuota: first?.key === config.key ? all.account.manualSnapshotsPerRegion : undefined,
   };
+}
+
+/** On AWS only functions inside the VPC reach the table of runs. */
+function isRecorded({ steps }: Job): boolean {
+  return steps.some(({ where }) => where === "database");
 }
 
 /** Longest time between two runs of a job; undefined when it is off. */

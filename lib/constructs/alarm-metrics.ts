@@ -1,35 +1,49 @@
 import { Duration } from "aws-cdk-lib";
 import { type IMetric, MathExpression, Metric } from "aws-cdk-lib/aws-cloudwatch";
-import type { Alarm, AlarmSource, MetricReference, Subject } from "../alarms/alarm.ts";
+import type { Alarm, AlarmSource, Comparison, MetricReference, Subject } from "../alarms/alarm.ts";
 import { awsMetric, type MeasuredThing } from "../alarms/aws-metrics.ts";
+import { logMetricNamespace } from "../alarms/log-metrics.ts";
 import { metricNamespace } from "../alarms/metrics.ts";
-import type { MetricDimensions } from "./platform.ts";
+import type { Measured } from "./measured.ts";
+import type { MeasuredServer } from "./platform.ts";
 
-/** Whose metrics are meant. */
-export interface Measured {
-  /** The database's key in the configuration: dimension `Database` of pgkeep's own metrics. */
-  databaseKey: string;
-  dimensions: MetricDimensions;
-}
+type Asked = Pick<Alarm, "source" | "statistic" | "timing" | "subject" | "comparison" | "title">;
 
 /** What the alarm looks at, as CloudWatch takes it. */
-export function metricOf(
-  alarm: Pick<Alarm, "source" | "statistic" | "timing" | "subject" | "title">,
-  measured: Measured,
-): IMetric {
+export function metricOf(alarm: Asked, measured: Measured): IMetric {
   const { source, timing, title } = alarm;
-  if (source.kind === "metric") return single(source.metric, alarm, measured);
+  const expression = (text: string, usingMetrics: Record<string, IMetric>) =>
+    new MathExpression({
+      expression: text,
+      usingMetrics,
+      period: Duration.seconds(timing.periodSeconds),
+      label: title,
+    });
+  if (source.kind === "metric") {
+    const candidates = metricsOf(source.metric, alarm, measured);
+    const [only, ...others] = candidates;
+    if (only !== undefined && others.length === 0) return only;
+    const byId = Object.fromEntries(candidates.map((metric, index) => [`m${index + 1}`, metric]));
+    return expression(worstOf(alarm.comparison, Object.keys(byId)), byId);
+  }
   const parts = [source.part, ...source.whole];
   // The part may be one of the whole; each metric is asked for once.
   const unique = [...new Map(parts.map((part) => [JSON.stringify(part), part])).values()];
   const idOf = (part: MetricReference) =>
     `m${unique.findIndex((one) => JSON.stringify(one) === JSON.stringify(part)) + 1}`;
-  return new MathExpression({
-    expression: shareExpression(source, idOf),
-    usingMetrics: Object.fromEntries(unique.map((part) => [idOf(part), single(part, alarm, measured)])),
-    period: Duration.seconds(timing.periodSeconds),
-    label: title,
+  const usingMetrics = unique.map((part): [string, Metric] => {
+    const [metric, ...others] = metricsOf(part, alarm, measured);
+    if (metric === undefined || others.length > 0) {
+      throw new TypeError(`a share of ${part.metric} over several servers has no meaning`);
+    }
+    return [idOf(part), metric];
   });
+  return expression(shareExpression(source, idOf), Object.fromEntries(usingMetrics));
+}
+
+/** The value of several servers that is nearest to the threshold, or furthest beyond it. */
+function worstOf(comparison: Comparison, ids: readonly string[]): string {
+  return `${comparison.startsWith(">") ? "MAX" : "MIN"}([${ids.join(",")}])`;
 }
 
 /** The share in percent; 0 while the whole is too small to say anything. */
@@ -42,47 +56,52 @@ export function shareExpression(
 }
 
 /**
- * No unit is given: CloudWatch takes it as a filter, and a metric that is sent with another one would never be seen.
+ * The metrics that are meant: one, or that of each server that may be the writer. No unit is given: CloudWatch takes
+ * it as a filter, and a metric that is sent with another one would never be seen.
  */
-function single(
-  reference: MetricReference,
-  alarm: Pick<Alarm, "statistic" | "timing" | "subject">,
-  measured: Measured,
-): Metric {
+function metricsOf(reference: MetricReference, alarm: Asked, measured: Measured): Metric[] {
   const common = {
     statistic: alarm.statistic,
     period: Duration.seconds(alarm.timing.periodSeconds),
+    metricName: reference.metric,
   };
   if (reference.from === "pgkeep") {
-    return new Metric({
-      ...common,
-      namespace: metricNamespace,
-      metricName: reference.metric,
-      dimensionsMap: { Database: measured.databaseKey, ...reference.dimensions },
-    });
+    const dimensionsMap = { Database: measured.databaseKey, ...reference.dimensions };
+    return [new Metric({ ...common, namespace: metricNamespace, dimensionsMap })];
   }
-  const definition = awsMetric(reference.metric);
-  return new Metric({
-    ...common,
-    namespace: definition.namespace,
-    metricName: definition.metricName ?? reference.metric,
-    dimensionsMap: { ...dimensionsOf(definition.of, alarm.subject, measured), ...definition.dimensions },
-  });
+  if (reference.from === "log") {
+    return [new Metric({ ...common, namespace: logMetricNamespace(measured.databaseKey) })];
+  }
+  const { namespace, metricName = reference.metric, of, dimensions } = awsMetric(reference.metric);
+  return dimensionsOf(of, alarm.subject, measured).map(
+    (measuredBy) =>
+      new Metric({ ...common, namespace, metricName, dimensionsMap: { ...measuredBy, ...dimensions } }),
+  );
 }
 
 function dimensionsOf(
   thing: MeasuredThing,
   subject: Subject | undefined,
-  { dimensions }: Measured,
-): Record<string, string> {
-  if (thing === "account") return {};
-  if (thing === "server" && subject?.kind !== "replica") return dimensions.primary;
-  const found =
-    thing === "server"
-      ? dimensions.replicas.find(({ name }) => name === subject?.name)?.dimensions
-      : dimensions.proxy;
-  if (found === undefined) {
+  measured: Measured,
+): Record<string, string>[] {
+  if (thing === "account") return [{}];
+  const found = thing === "server" ? ofServers(subject, measured) : [measured.proxy];
+  return found.map((dimensions) => {
+    if (dimensions !== undefined) return dimensions;
     throw new TypeError(`the platform gives no metric dimensions for its ${subject?.name ?? thing}`);
-  }
-  return found;
+  });
+}
+
+type MaybeDimensions = Record<string, string> | undefined;
+
+function ofServers(
+  subject: Subject | undefined,
+  { writers, replicas, servers }: Measured,
+): MaybeDimensions[] {
+  if (subject?.kind === "replica") return [named(replicas, subject)];
+  return subject?.kind === "server" ? [named(servers, subject)] : writers;
+}
+
+function named(servers: readonly MeasuredServer[] = [], subject: Subject | undefined): MaybeDimensions {
+  return servers.find(({ name }) => name === subject?.name)?.dimensions;
 }

@@ -7,6 +7,7 @@ import {
 } from "../alarms/alarm.ts";
 import { awsMetric } from "../alarms/aws-metrics.ts";
 import { alarmsFor, catalogue, notCovered } from "../alarms/catalogue.ts";
+import { logMetricNamespace } from "../alarms/log-metrics.ts";
 import { metricNamespace } from "../alarms/metrics.ts";
 import { code, generateCommand, table } from "../config/reference.ts";
 import { duration } from "../config/schedule.ts";
@@ -23,14 +24,27 @@ const headings = { up: "Is it up?", full: "Is it full?", slow: "Is it slow?", pr
 
 /** What stands in for a real database of each topology: the defaults, with replicas and a proxy. */
 const examples = [
-  { topology: "instance", instanceClass: "m7g.large", replicas: ["replica-1"], readers: ["replica-1"] },
+  {
+    topology: "instance",
+    instanceClass: "m7g.large",
+    replicas: ["replica-1"],
+    readers: ["replica-1"],
+    servers: ["primary", "replica-1"],
+  },
   {
     topology: "multi-az-cluster",
     instanceClass: "m6gd.large",
-    replicas: ["instance-2"],
+    replicas: ["instance-1"],
     readers: ["readers"],
+    servers: ["instance-1"],
   },
-  { topology: "aurora", instanceClass: "r7g.large", replicas: ["readers"], readers: ["readers"] },
+  {
+    topology: "aurora",
+    instanceClass: "r7g.large",
+    replicas: ["readers"],
+    readers: ["readers"],
+    servers: ["instance-1"],
+  },
 ] as const;
 
 /** The text of docs/alarms.md: every alarm, from the catalogue itself. */
@@ -44,7 +58,8 @@ export function renderAlarmReference(): string {
     "A page wakes somebody, a ticket is for office hours. The limit is that of the default configuration on an",
     "m7g.large (m6gd.large, r7g.large where the topology has no such class); settings are in",
     "[configuration.md](configuration.md), what to do in the [runbook](runbook.md). An alarm tells nobody while one",
-    "that silences it is on.",
+    "that silences it is on. Of a Multi-AZ cluster the worst of its three instances counts: any of them may be the",
+    "writer, and AWS documents metrics of its instances only.",
     ...questions.flatMap((question) => [
       "",
       `## ${headings[question]}`,
@@ -66,13 +81,13 @@ export function renderAlarmReference(): string {
 }
 
 function exampleAlarms(example: (typeof examples)[number]): Alarm[] {
-  const { topology, instanceClass, replicas, readers } = example;
+  const { topology, instanceClass, ...names } = example;
   const config: DatabaseConfig = {
     key: "shop",
     ...databaseConfigSchema.parse({ database: { topology, instanceClass } }),
   };
   const all: Config = { databases: [config], ...sharedConfigSchema.parse({}) };
-  return alarmsFor(alarmContextOf(config, all, { replicas, readers, proxy: true }));
+  return alarmsFor(alarmContextOf(config, all, { ...names, proxy: true }));
 }
 
 function row(entry: AlarmDefinition, alarms: readonly Alarm[]): string[] {
@@ -98,6 +113,7 @@ function sourceText(source: AlarmSource, statistic: string): string {
 
 function metricText(reference: MetricReference): string {
   if (reference.from === "pgkeep") return code(`${metricNamespace} ${reference.metric}`);
+  if (reference.from === "log") return code(`${logMetricNamespace("KEY")} ${reference.metric}`);
   const { namespace, metricName, dimensions } = awsMetric(reference.metric);
   return code(
     `${namespace} ${metricName ?? reference.metric}${dimensions?.Resource === undefined ? "" : ` ${dimensions.Resource}`}`,

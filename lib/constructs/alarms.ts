@@ -1,16 +1,19 @@
+import { createHash } from "node:crypto";
 import { Duration } from "aws-cdk-lib";
 import {
   AlarmRule,
   AlarmState,
   ComparisonOperator,
   CompositeAlarm,
+  Metric,
   Alarm as MetricAlarm,
   TreatMissingData,
 } from "aws-cdk-lib/aws-cloudwatch";
 import { SnsAction } from "aws-cdk-lib/aws-cloudwatch-actions";
 import { Construct } from "constructs";
 import type { Alarm, Comparison, MissingData } from "../alarms/alarm.ts";
-import { type Measured, metricOf } from "./alarm-metrics.ts";
+import { metricOf } from "./alarm-metrics.ts";
+import type { Measured } from "./measured.ts";
 import type { Topics } from "./topics.ts";
 
 const operators: Record<Comparison, ComparisonOperator> = {
@@ -31,6 +34,9 @@ const missing: Record<MissingData, TreatMissingData> = {
 const waitForCause = Duration.minutes(5);
 /** How long after the root cause is gone a consequence may still be there without telling anybody. */
 const timeToRecover = Duration.minutes(10);
+
+/** So much of an alarm's name, of which CloudWatch takes 255 characters, is left beside a database's key. */
+const longestList = 180;
 
 /** CloudWatch's limit for a description. */
 const longestDescription = 1024;
@@ -62,17 +68,20 @@ export class Alarms extends Construct {
 
   private metricAlarm(alarm: Alarm, prefix: string, props: AlarmsProps): MetricAlarm {
     const { timing } = alarm;
+    const metric = metricOf(alarm, props.measured);
     return new MetricAlarm(this, alarm.name, {
       alarmName: `${prefix}-${alarm.name}`,
       alarmDescription: descriptionOf(alarm, props.measured.databaseKey, props.runbook),
-      metric: metricOf(alarm, props.measured),
+      metric,
       threshold: alarm.threshold,
       comparisonOperator: operators[alarm.comparison],
       evaluationPeriods: timing.evaluationPeriods,
       datapointsToAlarm: timing.datapointsToAlarm,
       treatMissingData: missing[alarm.missingData],
       // A percentile of few samples would be left out otherwise, and that is when nobody is looking.
-      ...(alarm.statistic.startsWith("p") ? { evaluateLowSampleCountPercentile: "evaluate" } : {}),
+      ...(alarm.statistic.startsWith("p") && metric instanceof Metric
+        ? { evaluateLowSampleCountPercentile: "evaluate" }
+        : {}),
     });
   }
 
@@ -100,7 +109,7 @@ export class Alarms extends Construct {
   /** One alarm for several root causes: shared by all that have the same ones, and without actions. */
   private anyOf(names: readonly string[], prefix: string): CompositeAlarm {
     const sorted = [...names].sort();
-    const id = `any-of-${sorted.join("-")}`;
+    const id = `any-of-${shortened(sorted.join("-"))}`;
     const existing = this.suppressors.get(id);
     if (existing !== undefined) return existing;
     const made = new CompositeAlarm(this, id, {
@@ -119,6 +128,13 @@ export class Alarms extends Construct {
     if (found === undefined) throw new TypeError(`there is no alarm ${name}`);
     return found;
   }
+}
+
+/** A database with many replicas has more root causes than fit into a name. */
+function shortened(text: string): string {
+  if (text.length <= longestList) return text;
+  const digest = createHash("sha256").update(text).digest("hex").slice(0, 8);
+  return `${text.slice(0, longestList - digest.length - 1)}-${digest}`;
 }
 
 /** What somebody reads on a phone: what, why, likely cause, and where to read on. */

@@ -12,8 +12,9 @@ import {
 } from "aws-cdk-lib/aws-cloudwatch";
 import { Construct } from "constructs";
 import { type Alarm, type Question, questions } from "../alarms/alarm.ts";
-import { type Measured, metricOf } from "./alarm-metrics.ts";
+import { metricOf } from "./alarm-metrics.ts";
 import type { Alarms } from "./alarms.ts";
+import type { Measured } from "./measured.ts";
 
 const headings: Record<Question, string> = {
   up: "Is it up?",

@@ -41,6 +41,8 @@ export function addStacks(scope: Construct, config: Config): void {
       config,
       description: `pgkeep: alarms, dashboard and notifications of the database ${key}`,
     });
+    // It reads logs by their names, so nothing else says that these come first.
+    observability.addStackDependency(data);
     for (const stack of [data, access, maintenance, observability]) acknowledgeFindings(stack);
   }
 }

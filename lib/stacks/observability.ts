@@ -5,6 +5,8 @@ import type { Config } from "../config/schema.ts";
 import { alarmContextOf } from "../constructs/alarm-context.ts";
 import { Alarms } from "../constructs/alarms.ts";
 import { StatusDashboard } from "../constructs/dashboard.ts";
+import { LogMetrics } from "../constructs/log-metrics.ts";
+import { measuredOf } from "../constructs/measured.ts";
 import type { DatabasePlatform } from "../constructs/platform.ts";
 import { Topics } from "../constructs/topics.ts";
 
@@ -24,19 +26,21 @@ export class ObservabilityStack extends Stack {
   constructor(scope: Construct, id: string, props: ObservabilityStackProps) {
     const { platform, config, runbook = "docs/runbook.md", ...stackProps } = props;
     super(scope, id, stackProps);
-    const { metricDimensions: dimensions, resources } = platform;
+    const measured = measuredOf(platform);
+    const names = (servers: readonly { name: string }[]) => servers.map(({ name }) => name);
     this.topics = new Topics(this, "Topics", {
       databaseKey: platform.config.key,
       notifications: config.notifications,
     });
     if (!platform.config.alarms.enabled) return;
     const context = alarmContextOf(platform.config, config, {
-      replicas: dimensions.replicas.map(({ name }) => name),
-      readers: resources.replicas.map(({ name }) => name),
-      proxy: dimensions.proxy !== undefined,
+      replicas: names(measured.replicas),
+      readers: names(platform.resources.replicas),
+      servers: names(measured.servers),
+      proxy: measured.proxy !== undefined,
     });
     const alarms = alarmsFor(context);
-    const measured = { databaseKey: platform.config.key, dimensions };
+    new LogMetrics(this, "LogMetrics", measured);
     this.alarms = new Alarms(this, "Alarms", { measured, alarms, topics: this.topics, runbook });
     new StatusDashboard(this, "Status", { measured, alarms, constructs: this.alarms });
   }

@@ -5,6 +5,7 @@ import { alarmsFor, catalogue } from "../../lib/alarms/catalogue.ts";
 import { metrics } from "../../lib/alarms/metrics.ts";
 import { alarmContextOf } from "../../lib/constructs/alarm-context.ts";
 import { jobs } from "../../lib/jobs/index.ts";
+import { jobNames } from "../../lib/jobs/success-age.ts";
 import { configOf, contextOf, factsOf, type Topology, topologies, wholeConfig } from "./contexts.ts";
 
 const day = 86_400;
@@ -37,6 +38,7 @@ const variants: Record<string, Record<string, Record<string, unknown>>> = {
       "check-health": "0 3 * * *",
       "route-replicas": "*/30 * * * *",
       "drill-restore": "0 4 1 1,7 *",
+      "check-recovery": "0 4 * * *",
     },
   },
 };
@@ -192,9 +194,53 @@ describe("what a configuration changes", () => {
     expect(names).toEqual(expect.arrayContaining(["replica-lag-replica-1", "replica-lag-replica-3"]));
     expect(
       alarmsOf("instance", { replicas: { count: 0 } }).filter(
-        ({ subject }) => subject !== undefined && subject.kind !== "job",
+        ({ subject }) => subject?.kind === "replica" || subject?.kind === "reader",
       ),
     ).toEqual([]);
+  });
+
+  it("watches the load of every server that is always there, and of which the role may change", () => {
+    const loads = (topology: Topology, count = 2) =>
+      alarmsOf(topology, { replicas: { count } })
+        .filter(({ entry }) => entry === "db-load")
+        .map(({ subject }) => subject?.name);
+    expect(loads("instance", 1)).toEqual(["primary", "replica-1"]);
+    expect(loads("multi-az-cluster")).toEqual(["instance-1", "instance-2", "instance-3"]);
+    expect(loads("aurora", 1)).toEqual(["instance-1", "instance-2"]);
+  });
+
+  it("watches what can be restored as often as that is measured, and not when nobody measures it", () => {
+    expect(named(alarmsOf("instance"), "restorable-lag")?.timing.periodSeconds).toBe(300);
+    const hourly = alarmsOf("instance", { schedules: { "check-recovery": "0 * * * *" } });
+    expect(named(hourly, "restorable-lag")?.timing.periodSeconds).toBe(3600);
+    const off = alarmsOf("instance", { schedules: { "check-recovery": "off" } });
+    expect(off.filter(({ entry }) => /restorable|backup-late/.test(entry))).toEqual([]);
+    expect(named(off, "backup-absent")).toBeDefined();
+  });
+
+  it("misses check-recovery by its successes, each day at least", () => {
+    for (const [schedule, seconds] of [
+      ["*/5 * * * *", 300],
+      ["0 4 * * *", day],
+    ] as const) {
+      const alarms = alarmsOf("instance", { schedules: { "check-recovery": schedule } });
+      expect(named(alarms, "job-absent-check-recovery")?.timing, schedule).toMatchObject({
+        periodSeconds: seconds,
+        evaluationPeriods: 2,
+      });
+      expect(named(alarms, "job-overdue-check-recovery"), schedule).toBeUndefined();
+    }
+  });
+
+  it("asks for JobSuccessAge only of jobs whose runs are recorded on AWS", () => {
+    const recorded: readonly string[] = jobNames;
+    for (const { topology, sections } of cases) {
+      for (const { name, source } of alarmsOf(topology, sections)) {
+        const metric = source.kind === "metric" ? source.metric : undefined;
+        if (metric?.metric !== "JobSuccessAge" || metric.from !== "pgkeep") continue;
+        expect(recorded, name).toContain(metric.dimensions.Job);
+      }
+    }
   });
 
   it("silences a replica's alarm by its own, not by another replica's", () => {
@@ -269,7 +315,7 @@ describe("what a configuration changes", () => {
     const [first, second] = [configOf("instance"), { ...configOf("instance"), key: "second" }];
     const all = wholeConfig(first, second);
     const names = [first, second].flatMap((config) =>
-      alarmsFor(alarmContextOf(config, all, { replicas: [], readers: [], proxy: false })).map(
+      alarmsFor(alarmContextOf(config, all, { replicas: [], readers: [], servers: [], proxy: false })).map(
         ({ name }) => name,
       ),
     );

@@ -1,5 +1,6 @@
 import type { AlarmContext, MetricReference } from "../../lib/alarms/alarm.ts";
 import { awsMetric } from "../../lib/alarms/aws-metrics.ts";
+import { logMetrics } from "../../lib/alarms/log-metrics.ts";
 import { type MetricName, metrics } from "../../lib/alarms/metrics.ts";
 import type { Config, DatabaseConfig } from "../../lib/config/schema.ts";
 import { sharedConfigSchema } from "../../lib/config/schema.ts";
@@ -28,12 +29,20 @@ export function wholeConfig(...databases: DatabaseConfig[]): Config {
 export function serversOf({ database, replicas: { count } }: DatabaseConfig): {
   replicas: string[];
   readers: string[];
+  servers: string[];
 } {
+  const numbered = (name: string, length: number) =>
+    Array.from({ length }, (_, index) => `${name}-${index + 1}`);
   const readers = count > 0 ? ["readers"] : [];
-  if (database.topology === "aurora") return { replicas: readers, readers };
-  if (database.topology === "multi-az-cluster") return { replicas: ["instance-2", "instance-3"], readers };
-  const replicas = Array.from({ length: count }, (_, index) => `replica-${index + 1}`);
-  return { replicas, readers: replicas };
+  if (database.topology === "aurora") {
+    return { replicas: readers, readers, servers: numbered("instance", 1 + count) };
+  }
+  if (database.topology === "multi-az-cluster") {
+    const members = numbered("instance", 3);
+    return { replicas: members, readers, servers: members };
+  }
+  const replicas = numbered("replica", count);
+  return { replicas, readers: replicas, servers: ["primary", ...replicas] };
 }
 
 /** The context of a database with its replicas and a proxy, or with what is given. */
@@ -41,10 +50,11 @@ export function contextOf(
   config: DatabaseConfig,
   given: { replicas?: readonly string[]; proxy?: boolean } = {},
 ): AlarmContext {
-  const { replicas, readers } = serversOf(config);
+  const { replicas, readers, servers } = serversOf(config);
   return alarmContextOf(config, wholeConfig(config), {
     replicas: given.replicas ?? replicas,
     readers,
+    servers,
     proxy: given.proxy ?? config.pooling.enabled,
   });
 }
@@ -67,6 +77,10 @@ export function factsOf(reference: MetricReference): MetricFacts {
   if (reference.from === "aws") {
     const { unit, kind, range } = awsMetric(reference.metric);
     return { unit, kind, range };
+  }
+  if (reference.from === "log") {
+    const { unit, kind } = logMetrics[reference.metric];
+    return { unit, kind, range: [0, Number.POSITIVE_INFINITY] };
   }
   const { unit, kind } = metrics[reference.metric];
   const most = unit === "Percent" ? 100 : Number.POSITIVE_INFINITY;

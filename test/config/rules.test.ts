@@ -351,6 +351,21 @@ specify(
 );
 
 specify(
+  "recovery-watched",
+  ['schedules: {check-recovery: "0 * * * *"}'],
+  [
+    [
+      "schedules: {check-recovery: off}",
+      "warning schedules.check-recovery (line 1): off, so nobody notices when changes can no longer be restored",
+    ],
+    [
+      'schedules: {check-recovery: "0 */6 * * *"}',
+      "warning schedules.check-recovery (line 1): leaves up to 6 hours in which nobody notices that changes can no longer be restored",
+    ],
+  ],
+);
+
+specify(
   "page-above-ticket",
   ["alarms: {transactionIdsPage: 500000000}"],
   [

@@ -2,7 +2,10 @@ import { Match } from "aws-cdk-lib/assertions";
 import { describe, expect, it } from "vitest";
 import { alarmsFor } from "../../lib/alarms/catalogue.ts";
 import { configOf, contextOf, topologies } from "../alarms/contexts.ts";
+import { useSynthesizer } from "../helpers/synth.ts";
 import { observabilityOf, ofType, type Resource } from "./observability.ts";
+
+const synthesizer = useSynthesizer();
 
 const metricAlarm = "AWS::CloudWatch::Alarm";
 const compositeAlarm = "AWS::CloudWatch::CompositeAlarm";
@@ -49,7 +52,9 @@ describe.each(topologies)("alarms on CloudWatch: %s", (topology) => {
   it("name identifiers in lower case, and filter by no unit", () => {
     for (const alarm of alarms) {
       const dimensions = dimensionsOf(alarm);
-      expect(dimensions.length, nameOf(alarm)).toBeGreaterThan(0);
+      // What is counted in logs has no dimensions: its namespace is the database's own.
+      const namespace = String(alarm.properties.Namespace ?? "");
+      expect(dimensions.length > 0 || namespace === "pgkeep/shop", nameOf(alarm)).toBe(true);
       for (const { Name, Value } of dimensions) {
         if (/Identifier$|^ProxyName$|^Database$/.test(Name)) expect(Value).toBe(Value.toLowerCase());
       }
@@ -116,14 +121,125 @@ describe.each(topologies)("alarms on CloudWatch: %s", (topology) => {
   it("are enough to see the template once", () => {
     template.hasResourceProperties(metricAlarm, {
       AlarmName: "pgkeep-shop-cpu-high",
-      Namespace: "AWS/RDS",
-      MetricName: "CPUUtilization",
-      Statistic: "Average",
-      Period: 60,
       Threshold: 85,
       ComparisonOperator: "GreaterThanOrEqualToThreshold",
+      ...(topology === "multi-az-cluster"
+        ? {}
+        : { Namespace: "AWS/RDS", MetricName: "CPUUtilization", Statistic: "Average", Period: 60 }),
     });
   });
+});
+
+describe("alarms on the writer", () => {
+  const queriesOf = (topology: (typeof topologies)[number], name: string) =>
+    ofType(observabilityOf(configOf(topology)).resources, metricAlarm).find(
+      (alarm) => nameOf(alarm) === `pgkeep-shop-${name}`,
+    )?.properties;
+
+  it.each([
+    ["cpu-high", "MAX([m1,m2,m3])", "Average"],
+    ["free-storage", "MIN([m1,m2,m3])", "Minimum"],
+    ["read-latency", "MAX([m1,m2,m3])", "p90"],
+  ])("take the worst instance of a Multi-AZ cluster, whose roles move: %s", (name, expression, statistic) => {
+    const metrics = queriesOf("multi-az-cluster", name)?.Metrics as {
+      Expression?: string;
+      ReturnData?: boolean;
+      MetricStat?: { Stat: string; Metric: { Dimensions: Dimension[] } };
+    }[];
+    expect(metrics.flatMap((one) => one.Expression ?? [])).toEqual([expression]);
+    const single = metrics.flatMap((one) => one.MetricStat ?? []);
+    expect(single.map(({ Stat }) => Stat)).toEqual([statistic, statistic, statistic]);
+    expect(single.map(({ Metric: { Dimensions } }) => Dimensions)).toEqual(
+      [1, 2, 3].map((number) => [{ Name: "DBInstanceIdentifier", Value: `pgkeep-shop-instance-${number}` }]),
+    );
+    // CloudWatch takes it for a percentile alone, not for an expression over some.
+    expect(queriesOf("multi-az-cluster", name)).not.toHaveProperty("EvaluateLowSampleCountPercentile");
+  });
+
+  it("ask Aurora for the role, and an instance for itself", () => {
+    expect(queriesOf("aurora", "cpu-high")?.Dimensions).toEqual([
+      { Name: "DBClusterIdentifier", Value: "pgkeep-shop" },
+      { Name: "Role", Value: "WRITER" },
+    ]);
+    expect(queriesOf("instance", "read-latency")).toMatchObject({
+      Dimensions: [{ Name: "DBInstanceIdentifier", Value: "pgkeep-shop" }],
+      EvaluateLowSampleCountPercentile: "evaluate",
+    });
+  });
+
+  it("watch each server by its own identifier where AWS measures nothing else", () => {
+    expect(queriesOf("aurora", "db-load-instance-2")?.Dimensions).toEqual([
+      { Name: "DBInstanceIdentifier", Value: "pgkeep-shop-instance-2" },
+    ]);
+    expect(queriesOf("instance", "db-load-primary")?.Dimensions).toEqual([
+      { Name: "DBInstanceIdentifier", Value: "pgkeep-shop" },
+    ]);
+  });
+});
+
+describe("what is counted in logs", () => {
+  it.each([
+    [
+      "instance",
+      ["instance/pgkeep-shop", "instance/pgkeep-shop-replica-1", "instance/pgkeep-shop-replica-2"],
+    ],
+    ["multi-az-cluster", ["cluster/pgkeep-shop"]],
+    ["aurora", ["cluster/pgkeep-shop"]],
+  ] as const)(
+    "comes from the log of every server of %s into the metric that the alarm sums",
+    (topology, groups) => {
+      const { resources, template } = observabilityOf(configOf(topology));
+      const filters = ofType(resources, "AWS::Logs::MetricFilter").map(({ properties }) => properties);
+      expect(filters.map(({ LogGroupName }) => LogGroupName)).toEqual(
+        groups.map((group) => `/aws/rds/${group}/postgresql`),
+      );
+      for (const filter of filters) {
+        expect(filter.FilterPattern).toBe(
+          '?"password authentication failed" ?"PAM authentication failed" ?"no pg_hba.conf entry for"',
+        );
+        expect(filter.MetricTransformations).toEqual([
+          {
+            MetricNamespace: "pgkeep/shop",
+            MetricName: "FailedLogins",
+            MetricValue: "1",
+            DefaultValue: 0,
+            Unit: "Count",
+          },
+        ]);
+      }
+      template.hasResourceProperties(metricAlarm, {
+        AlarmName: "pgkeep-shop-failed-logins",
+        Namespace: "pgkeep/shop",
+        MetricName: "FailedLogins",
+        Statistic: "Sum",
+        Period: 300,
+        Threshold: 20,
+      });
+    },
+  );
+
+  it("comes from groups that the database's stack makes, and only once that has been deployed", () => {
+    for (const name of ["instance", "multi-az-cluster", "aurora"] as const) {
+      const { resources, assembly } = synthesizer.named(name);
+      const made = resources
+        .filter(({ Type, stack }) => Type === "AWS::Logs::LogGroup" && stack.endsWith("-database"))
+        .map(({ Properties }) => Properties?.LogGroupName);
+      const read = resources
+        .filter(({ Type }) => Type === "AWS::Logs::MetricFilter")
+        .map(({ Properties }) => Properties?.LogGroupName);
+      expect(read.length).toBeGreaterThan(0);
+      expect(made).toEqual(expect.arrayContaining(read));
+      const observability = assembly.stacks.find(({ stackName }) => stackName.endsWith("-observability"));
+      expect(observability?.dependencies.map(({ id }) => id).join(" ")).toMatch(/-database/);
+    }
+  });
+});
+
+it("has names that CloudWatch takes with the most replicas that there can be", () => {
+  const { resources } = observabilityOf(configOf("instance", { replicas: { count: 15 } }));
+  const names = ofType(resources, compositeAlarm).map(nameOf);
+  expect(new Set(names).size).toBe(names.length);
+  for (const name of names) expect(name.length, name).toBeLessThanOrEqual(255);
 });
 
 describe("alarms on shares", () => {

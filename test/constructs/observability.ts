@@ -14,11 +14,13 @@ export interface Resource {
 }
 
 const dimensionsOf = (config: DatabaseConfig): MetricDimensions => {
-  const isInstance = config.database.topology === "instance";
+  const primary = {
+    instance: { DBInstanceIdentifier: "pgkeep-shop" },
+    "multi-az-cluster": { DBInstanceIdentifier: "pgkeep-shop-instance-1" },
+    aurora: { DBClusterIdentifier: "pgkeep-shop", Role: "WRITER" },
+  };
   return {
-    primary: isInstance
-      ? { DBInstanceIdentifier: "pgkeep-shop" }
-      : { DBClusterIdentifier: "pgkeep-shop", Role: "WRITER" },
+    primary: primary[config.database.topology],
     replicas: serversOf(config).replicas.map((name) => ({
       name,
       dimensions: { DBInstanceIdentifier: `pgkeep-shop-${name}` },

@@ -33,6 +33,7 @@ const otherLimits: Record<keyof DatabaseConfig["alarms"], string> = {
   cpuPercent: "80",
   freeStoragePercent: "15",
   replicaLagSeconds: "90",
+  failedLogins: "50",
 };
 
 describe("synthesis", () => {

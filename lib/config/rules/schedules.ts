@@ -37,6 +37,32 @@ export const scheduleRules = [
         : [];
     },
   }),
+  databaseRule({
+    name: "recovery-watched",
+    demand: "`schedules.check-recovery` is not `off`, and leaves no more than an hour between two looks",
+    source: "AWS ships the log every five minutes; who looks rarely learns late that it does not",
+    check: ({ schedules }) => {
+      const fields = schedules["check-recovery"];
+      if (fields === undefined) return [];
+      if (fields === "off") {
+        return [
+          warning(
+            "schedules.check-recovery",
+            "off, so nobody notices when changes can no longer be restored",
+          ),
+        ];
+      }
+      const period = whatIsWrong(fields) === undefined ? longestPeriodSeconds(fields) : undefined;
+      return period !== undefined && period > 3_600
+        ? [
+            warning(
+              "schedules.check-recovery",
+              `leaves up to ${duration(period)} in which nobody notices that changes can no longer be restored`,
+            ),
+          ]
+        : [];
+    },
+  }),
 ];
 
 function whatIsWrong(fields: string): string | undefined {

@@ -21,5 +21,8 @@ export const alarms = z
     replicaLagSeconds: seconds({ min: 1, max: 86_400 })
       .default(60)
       .describe("Replica lag above which a page is sent"),
+    failedLogins: whole(1, 1_000_000)
+      .default(20)
+      .describe("Refused logins in five minutes, of all servers, at which a ticket is written"),
   })
   .meta({ id: "alarms", description: "Limits of the alarms" });
