@@ -7,9 +7,13 @@ import { DirectoryStore } from "../logical/directory-store.ts";
 import { type Keys, readKeyFile, writeNewKeyFile } from "../logical/key-file.ts";
 import { type DumpFormat, formats, type Manifest } from "../logical/manifest.ts";
 import { type RestoredDump, restoreDump } from "../logical/restore.ts";
+import { type RestoredTable, restoreTable } from "../logical/restore-table.ts";
 import { parseSelection, selectionText } from "../logical/selection.ts";
 import type { DumpStore } from "../logical/store.ts";
+import { type Swapped, swapTables } from "../logical/swap.ts";
 import { type DumpVerification, verifyDump } from "../logical/verify.ts";
+import { parseTableName } from "../maintenance/table-name.ts";
+import { qualified } from "../postgres/identifiers.ts";
 import { versionText } from "../postgres/versions.ts";
 import type { RetentionPolicy } from "../retention/plan.ts";
 import { bytesText, countText, durationText } from "../words.ts";
@@ -40,6 +44,8 @@ interface RestoreOptions extends DumpOptions {
   into?: string;
   create?: boolean;
   clean?: boolean;
+  table?: string;
+  as?: string;
   owner: boolean;
   analyze: boolean;
 }
@@ -203,6 +209,19 @@ function restoredText({
   }${atomic ? ", all or nothing" : "; a failure would leave a part of it"}`;
 }
 
+function restoredTableText({ id, database, schema, name, how, rows, dryRun }: RestoredTable): string {
+  const table = `${schema}.${name} in ${database}`;
+  if (dryRun)
+    return `Would restore ${table} from ${id}, ${how === "beside" ? "beside the original" : "in its place"}`;
+  return `${table}: ${countText(rows ?? 0, "row")} from ${id}${how === "beside" ? ", beside the original, which is as it was" : ""}`;
+}
+
+function swappedText({ schema, name, keptAs, statements, dryRun }: Swapped): string {
+  if (dryRun)
+    return ["Would run in one transaction:", ...statements.map((statement) => `  ${statement};`)].join("\n");
+  return `${qualified(schema, name)} is the restored table now; the one before is ${qualified(schema, keptAs)}`;
+}
+
 export const registerDump: Register = (program, cli) => {
   const dump = program
     .command("dump")
@@ -348,21 +367,28 @@ export const registerDump: Register = (program, cli) => {
     .option("--into <database>", "the database to restore into")
     .option("--create", "make that database; it gets its name when everything is in it")
     .option("--clean", "drop what the dump holds before restoring it into a database that is not empty")
+    .option("--table <name>", "only this table: beside the original, or in its place when that is gone")
+    .option("--as <name>", "with --table: its name beside the original (default: <table>_restored)")
     .option("--jobs <n>", "tables restored at the same time", wholeNumber(1, 64))
     .option("--no-owner", "everything belongs to the restoring role, and nothing is granted")
     .option("--no-analyze", "do not collect statistics afterwards")
     .option("--dry-run", "check everything, and change nothing")
     .action(async (given: string | undefined, _: unknown, command) => {
       const options = command.optsWithGlobals() as RestoreOptions;
+      if (options.create === true && options.clean === true) {
+        throw new UsageError("--create and --clean exclude each other");
+      }
+      if (options.table !== undefined) {
+        await restoreOne(given, options, options.table);
+        return;
+      }
       const { into } = options;
       if (into === undefined) {
         throw new UsageError("nothing says where to restore", {
           remedy: "give --into DATABASE, with --create for a new one",
         });
       }
-      if (options.create === true && options.clean === true) {
-        throw new UsageError("--create and --clean exclude each other");
-      }
+      if (options.as !== undefined) throw new UsageError("--as goes with --table");
       const { store, keys, jobs } = await settingOf(cli, options);
       const id = given ?? (await newestDump(store));
       const restored = await withSource(options, (target) =>
@@ -385,6 +411,72 @@ export const registerDump: Register = (program, cli) => {
       );
       if (options.json === true) cli.json(restored);
       else cli.out(restoredText(restored));
+    });
+
+  async function restoreOne(given: string | undefined, options: RestoreOptions, text: string): Promise<void> {
+    if (options.create === true || options.clean === true || options.jobs !== undefined) {
+      throw new UsageError("--table goes without --create, --clean and --jobs");
+    }
+    const { schema, table: name } = parseTableName(text);
+    const { store, keys } = await settingOf(cli, options);
+    const id = given ?? (await newestDump(store));
+    const restored = await withSource(options, (target) =>
+      restoreTable({
+        store,
+        id,
+        target,
+        into: options.into ?? target.login.database,
+        table: { schema, name },
+        as: options.as,
+        noOwner: !options.owner,
+        keys,
+        dryRun: options.dryRun === true,
+        signal: cli.signal,
+        progress: (message) => cli.note(message),
+      }),
+    );
+    if (options.json === true) cli.json(restored);
+    else cli.out(restoredTableText(restored));
+  }
+
+  dump
+    .command("swap")
+    .description("put a table that was restored beside the original in its place, in one transaction")
+    .argument("<table>", "the original, as in SQL with its schema")
+    .argument("<restored>", "name of the restored table in the same schema")
+    .option("--keep-as <name>", "the original's name afterwards (default: <table>_before)")
+    .option("--lock-wait <seconds>", "how long to wait for the locks (default: 5)", wholeNumber(1, 300))
+    .option("--dry-run", "say what would be run, and change nothing")
+    .action(async (table: string, restored: string, _: unknown, command) => {
+      const options = command.optsWithGlobals() as GlobalOptions & {
+        keepAs?: string;
+        lockWait?: number;
+        dryRun?: boolean;
+      };
+      const { schema, table: original } = parseTableName(table);
+      const environment = await cli.open(options);
+      try {
+        const session = await environment.connectAsMaster({
+          statementTimeoutMilliseconds: 300_000,
+          signal: cli.signal,
+        });
+        try {
+          const swapped = await swapTables(session, {
+            schema,
+            original,
+            restored,
+            keepAs: options.keepAs ?? `${original}_before`,
+            lockTimeoutSeconds: options.lockWait ?? 5,
+            dryRun: options.dryRun === true,
+          });
+          if (options.json === true) cli.json(swapped);
+          else cli.out(swappedText(swapped));
+        } finally {
+          await session.close();
+        }
+      } finally {
+        await environment.close();
+      }
     });
 
   dump

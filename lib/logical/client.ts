@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { homedir } from "node:os";
-import type { Readable, Writable } from "node:stream";
+import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { PgkeepError } from "../errors.ts";
 import type { ClientLogin } from "../ports/databases.ts";
@@ -106,6 +106,7 @@ export async function runClient(run: ClientRun): Promise<void> {
     const exitCode = await ended;
     run.signal?.throwIfAborted();
     const failure = await ours;
+    // A pipe that broke because the program ended is not the reason for its end.
     if (failure !== undefined && !(isBrokenPipe(failure.error) && exitCode !== 0)) throw failure.error;
     if (exitCode !== 0) {
       const text = lines.join("\n").trim();
@@ -119,7 +120,8 @@ export async function runClient(run: ClientRun): Promise<void> {
 }
 
 function isBrokenPipe(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException | undefined)?.code === "EPIPE";
+  const { code } = (error ?? {}) as NodeJS.ErrnoException;
+  return ["EPIPE", "ECONNRESET", "ERR_STREAM_PREMATURE_CLOSE", "ERR_STREAM_DESTROYED"].includes(code ?? "");
 }
 
 async function feed(input: Readable | undefined, stdin: Writable): Promise<void> {
@@ -181,6 +183,21 @@ function clientEnvironment({ login, environment = {} }: ClientRun): NodeJS.Proce
     result[`PG${name.replaceAll("_", "").toUpperCase()}`] = value;
   }
   return result;
+}
+
+/**
+ * A script for psql in one transaction, whose commit is sent only when the script has come to its good end.
+ * psql's own --single-transaction commits at the end of its input, also when that input was cut off.
+ */
+export function committedAtEnd(script: AsyncIterable<Buffer | string>): Readable {
+  return Readable.from(
+    (async function* () {
+      yield "begin;\n";
+      yield* script;
+      yield "\ncommit;\n";
+    })(),
+    { objectMode: false },
+  );
 }
 
 /** The option that names the database, quoted so that no name is read as a connection string of its own. */

@@ -7,7 +7,7 @@ import { majorOf, versionText } from "../postgres/versions.ts";
 import { countText } from "../words.ts";
 import { type Archive, withArchive } from "./archive.ts";
 import { readManifest } from "./catalogue.ts";
-import { clientFailure, databaseOption, runClient } from "./client.ts";
+import { clientFailure, committedAtEnd, databaseOption, runClient } from "./client.ts";
 import type { Source } from "./create.ts";
 import type { Keys } from "./key-file.ts";
 import type { Manifest } from "./manifest.ts";
@@ -294,7 +294,7 @@ async function runRestore(
     const jobs = usableJobs(manifest, archive, request.jobs);
     const plain = manifest.format === "plain";
     const args = plain
-      ? ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null"]
+      ? ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]
       : [
           "--exit-on-error",
           ...(request.noOwner ? ["--no-owner", "--no-privileges"] : []),
@@ -313,7 +313,9 @@ async function runRestore(
         ],
         login: target.login,
         environment: target.environment,
-        ...(archive.kind === "stream" ? { input: await archive.open() } : {}),
+        ...(archive.kind === "stream"
+          ? { input: plain ? committedAtEnd(await archive.open()) : await archive.open() }
+          : {}),
         signal,
       });
     } catch (error) {
