@@ -1,4 +1,4 @@
-import { Duration, RemovalPolicy } from "aws-cdk-lib";
+import { Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
 import * as iam from "aws-cdk-lib/aws-iam";
 import * as lambda from "aws-cdk-lib/aws-lambda";
 import * as logs from "aws-cdk-lib/aws-logs";
@@ -9,6 +9,7 @@ import { jobResourceName } from "../aws/job-names.ts";
 import { environmentNames, type PlatformResources } from "../aws/resources.ts";
 import { beyondDefaults } from "../config/beyond-defaults.ts";
 import type { AnyStep, Job } from "../jobs/job.ts";
+import { assertCertificates } from "./certificates.ts";
 import { functionEnvironment } from "./function-environment.ts";
 import { interfaceStatements } from "./interface-grants.ts";
 import type { DatabasePlatform } from "./platform.ts";
@@ -45,6 +46,7 @@ export class StepFunction extends Construct {
   constructor(scope: Construct, id: string, { platform, job, step, codeFor, grants }: StepFunctionProps) {
     super(scope, id);
     const { resources } = platform;
+    if (step.where === "database") assertCertificates(Stack.of(this).region);
     const functionName = functionNameOf(resources.key, job, step);
     const logGroup = new logs.LogGroup(this, "Logs", {
       logGroupName: `/aws/lambda/${functionName}`,
