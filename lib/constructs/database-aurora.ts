@@ -4,7 +4,9 @@ import * as rds from "aws-cdk-lib/aws-rds";
 import type { Construct } from "constructs";
 import type { DatabaseConfig } from "../config/schema.ts";
 import { databasePort, identifiersOf } from "./identifiers.ts";
+import { clusterOrigin, explainOrigin } from "./restore-source.ts";
 import {
+  clusterInsightsProps,
   clusterProps,
   dataProps,
   exportedAuroraLogs,
@@ -30,6 +32,8 @@ export function makeAurora(scope: Construct, config: DatabaseConfig, around: Sur
   const cluster = new rds.CfnDBCluster(scope, "Cluster", {
     ...clusterProps(config, around),
     ...dataProps(config, around),
+    ...clusterOrigin(config),
+    ...clusterInsightsProps(config, around),
     engine: "aurora-postgresql",
     storageType: "aurora",
     dbClusterParameterGroupName: parameters.ref,
@@ -44,6 +48,7 @@ export function makeAurora(scope: Construct, config: DatabaseConfig, around: Sur
       : {}),
   });
   keepData(cluster);
+  explainOrigin(cluster, config);
   cluster.node.addDependency(...makeLogGroups(scope, around.key, "cluster", identifier, exportedAuroraLogs));
   const members = makeMembers(scope, config, around, cluster);
   if (replicas.maxCount !== undefined) scaleReaders(scope, config, members, replicas.maxCount);

@@ -1,11 +1,13 @@
-import { RemovalPolicy } from "aws-cdk-lib";
+import { RemovalPolicy, Stack } from "aws-cdk-lib";
 import * as rds from "aws-cdk-lib/aws-rds";
 import type { Construct } from "constructs";
 import type { DatabaseConfig } from "../config/schema.ts";
 import { databasePort, identifiersOf } from "./identifiers.ts";
+import { explainOrigin, instanceOrigin, isRestored } from "./restore-source.ts";
 import {
   dataProps,
   exportedLogs,
+  insightsMode,
   instanceProps,
   keepData,
   makeLogGroups,
@@ -21,6 +23,7 @@ export function makeInstance(scope: Construct, config: DatabaseConfig, around: S
   const parameters = new rds.CfnDBParameterGroup(scope, "Parameters", parameterGroupProps(config));
   const shared = {
     ...instanceProps(config, around),
+    ...insightsMode(config),
     // Of Aurora's instances this is the cluster's to say.
     copyTagsToSnapshot: true,
     dbParameterGroupName: parameters.ref,
@@ -36,14 +39,17 @@ export function makeInstance(scope: Construct, config: DatabaseConfig, around: S
   const primary = new rds.CfnDBInstance(scope, "Primary", {
     ...shared,
     ...dataProps(config, around),
+    ...instanceOrigin(config),
+    ...backupReplication(scope, config),
     engine: "postgres",
     dbInstanceIdentifier: identifier,
-    dbName: database.name,
+    ...(isRestored(config) ? {} : { dbName: database.name }),
     allocatedStorage: String(database.storageGigabytes),
     multiAz: true,
     dbSubnetGroupName: around.subnetGroup.ref,
   });
   keepData(primary);
+  explainOrigin(primary, config);
   logsBefore(scope, around, primary, identifier);
   const replicas = Array.from({ length: config.replicas.count }, (_, index) =>
     makeReplica(scope, config, around, { number: index + 1, primary, shared }),
@@ -63,6 +69,24 @@ export function makeInstance(scope: Construct, config: DatabaseConfig, around: S
       })),
     },
     data: { kind: "instance", resource: primary },
+  };
+}
+
+/** AWS's own backups in another region too, under the key that stands there. */
+function backupReplication(scope: Construct, config: DatabaseConfig): Partial<rds.CfnDBInstanceProps> {
+  const { replicateToRegion: region, replicatedDays, replicationKeyArn, ...backups } = config.backups;
+  if (region === undefined) return {};
+  return {
+    automaticBackupReplicationRegion: region,
+    automaticBackupReplicationRetentionPeriod: replicatedDays ?? backups.pointInTimeRecoveryDays,
+    automaticBackupReplicationKmsKeyId:
+      replicationKeyArn ??
+      Stack.of(scope).formatArn({
+        service: "kms",
+        region,
+        resource: "alias",
+        resourceName: identifiersOf(config).replicatedBackups,
+      }),
   };
 }
 

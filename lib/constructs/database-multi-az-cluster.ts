@@ -3,6 +3,7 @@ import * as rds from "aws-cdk-lib/aws-rds";
 import type { Construct } from "constructs";
 import type { DatabaseConfig } from "../config/schema.ts";
 import { databasePort, identifiersOf } from "./identifiers.ts";
+import { clusterOrigin, explainOrigin } from "./restore-source.ts";
 import {
   clusterMonitoringProps,
   clusterProps,
@@ -29,7 +30,8 @@ export function makeMultiAzCluster(scope: Construct, config: DatabaseConfig, aro
   const cluster = new rds.CfnDBCluster(scope, "Cluster", {
     ...clusterProps(config, around),
     ...dataProps(config, around),
-    ...clusterMonitoringProps(around),
+    ...clusterOrigin(config),
+    ...clusterMonitoringProps(config, around),
     engine: "postgres",
     dbClusterInstanceClass: `db.${config.database.instanceClass}`,
     // Multi-AZ clusters have no storage autoscaling.
@@ -41,6 +43,7 @@ export function makeMultiAzCluster(scope: Construct, config: DatabaseConfig, aro
     enableCloudwatchLogsExports: [...exportedLogs],
   });
   keepData(cluster);
+  explainOrigin(cluster, config);
   Validations.of(cluster).acknowledge({
     id: "CloudFormation-Validate::E9006",
     reason:

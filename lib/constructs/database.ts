@@ -1,14 +1,19 @@
 import { Stack } from "aws-cdk-lib";
 import type { ISecurityGroup, IVpc, SubnetSelection } from "aws-cdk-lib/aws-ec2";
+import type { Grant, IGrantable } from "aws-cdk-lib/aws-iam";
 import type { IKey } from "aws-cdk-lib/aws-kms";
 import { PrivateHostedZone } from "aws-cdk-lib/aws-route53";
 import { AttachmentTargetType, type ISecret } from "aws-cdk-lib/aws-secretsmanager";
 import { Construct } from "constructs";
 import type { PlatformResources } from "../aws/resources.ts";
 import type { DatabaseConfig } from "../config/schema.ts";
+import { UsageError } from "../errors.ts";
+import { roleNames } from "../install/role-names.ts";
+import type { PasswordLogin } from "./access.ts";
 import { makeAurora } from "./database-aurora.ts";
 import { makeInstance } from "./database-instance.ts";
 import { makeMultiAzCluster } from "./database-multi-az-cluster.ts";
+import { grantConnect } from "./grant-connect.ts";
 import { identifiersOf } from "./identifiers.ts";
 import type { Network } from "./network.ts";
 import type { AccessiblePlatform, MetricDimensions } from "./platform.ts";
@@ -71,6 +76,21 @@ export class PostgresDatabase extends Construct implements AccessiblePlatform {
         ? { instanceIdentifiers: [servers.data.resource.ref] }
         : { clusterIdentifiers: [servers.data.resource.ref] };
     this.resources = this.#describe(around, servers);
+  }
+
+  /**
+   * Lets somebody log in directly by IAM, to the writer and the readers, as one role and as no other.
+   * @throws UsageError (`configuration`) where that role logs in with a password
+   */
+  grantConnect(grantee: IGrantable, login: PasswordLogin): Grant {
+    if (this.config.roles.logins !== "iam") {
+      throw new UsageError(
+        `${this.config.key}: roles.logins: ${login} logs in to the database with a password, and IAM is refused`,
+        { remedy: "set roles.logins to iam, or connect through the proxy: it has grantConnect too" },
+        "configuration",
+      );
+    }
+    return grantConnect(this, grantee, this.resources.resourceIds, roleNames(this.config)[login]);
   }
 
   #describe(around: Surroundings, servers: Servers): PlatformResources {

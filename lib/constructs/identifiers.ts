@@ -18,6 +18,10 @@ export function identifiersOf({ key }: Pick<DatabaseConfig, "key">) {
     replica: (number: number) => `${base}-replica-${number}`,
     /** Instance of an Aurora cluster, from 1; the name that RDS gives the instances of a Multi-AZ cluster. */
     member: (number: number) => `${base}-instance-${number}`,
+    /** Replica in another region. */
+    recovery: `${base}-recovery`,
+    /** Alias of the key of the backups that AWS replicates to another region. */
+    replicatedBackups: `${base}-replicated-backups`,
     proxy: base,
     proxyReader: `${base}-reader`,
     routingParameter: `/pgkeep/${key}/routing`,

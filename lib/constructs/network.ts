@@ -20,36 +20,35 @@ export interface Network {
   readonly endpointSecurityGroup: ec2.ISecurityGroup;
 }
 
-export interface IsolatedNetworkProps {
-  config: Config["network"];
+type SubnetsConfig = Pick<
+  Config["network"],
+  "cidr" | "availabilityZones" | "existingVpcId" | "existingSubnetIds"
+>;
+
+export interface IsolatedSubnetsProps {
+  config: SubnetsConfig;
+  /** Path of the section in the configuration, for messages. Default `network`. */
+  path?: string;
 }
 
 /**
- * Isolated subnets and nothing that leads out: no NAT, no internet gateway. One interface endpoint, for Secrets
- * Manager, and the gateway endpoint of S3. With `existingVpcId`, the VPC and subnets that are named; nothing is
- * looked up, so synthesis needs no credentials.
+ * Isolated subnets and nothing that leads out: no NAT, no internet gateway; the gateway endpoint of S3. With
+ * `existingVpcId`, the VPC and subnets that are named; nothing is looked up, so synthesis needs no credentials.
  */
-export class IsolatedNetwork extends Construct implements Network {
+export class IsolatedSubnets extends Construct {
   readonly vpc: ec2.IVpc;
   readonly subnets: ec2.SubnetSelection;
-  readonly endpointSecurityGroup: ec2.ISecurityGroup;
 
-  constructor(scope: Construct, id: string, { config }: IsolatedNetworkProps) {
+  constructor(scope: Construct, id: string, { config, path = "network" }: IsolatedSubnetsProps) {
     super(scope, id);
     this.vpc =
-      config.existingVpcId === undefined ? this.#make(config) : this.#adopt(config.existingVpcId, config);
+      config.existingVpcId === undefined
+        ? this.#make(config)
+        : this.#adopt(config.existingVpcId, config, path);
     this.subnets = { subnets: this.vpc.isolatedSubnets };
-    this.endpointSecurityGroup =
-      config.existingEndpointSecurityGroupId === undefined
-        ? this.#addSecretsEndpoint()
-        : ec2.SecurityGroup.fromSecurityGroupId(
-            this,
-            "EndpointSecurityGroup",
-            config.existingEndpointSecurityGroupId,
-          );
   }
 
-  #make(config: Config["network"]): ec2.IVpc {
+  #make(config: SubnetsConfig): ec2.IVpc {
     const vpc = new ec2.Vpc(this, "Vpc", {
       ipAddresses: ec2.IpAddresses.cidr(config.cidr),
       maxAzs: config.availabilityZones,
@@ -75,10 +74,10 @@ export class IsolatedNetwork extends Construct implements Network {
     return vpc as ec2.IVpc;
   }
 
-  #adopt(vpcId: string, { existingSubnetIds: subnetIds }: Config["network"]): ec2.IVpc {
+  #adopt(vpcId: string, { existingSubnetIds: subnetIds }: SubnetsConfig, path: string): ec2.IVpc {
     if (subnetIds.length < 2) {
       throw new UsageError(
-        `network.existingSubnetIds: ${vpcId} is to be used, and ${subnetIds.length} of its subnets are named`,
+        `${path}.existingSubnetIds: ${vpcId} is to be used, and ${subnetIds.length} of its subnets are named`,
         { remedy: "name at least 2 isolated subnets, in zones of their own" },
         "configuration",
       );
@@ -93,6 +92,43 @@ export class IsolatedNetwork extends Construct implements Network {
       availabilityZones: subnetIds.map((_, index) => Fn.select(index, Fn.getAzs())),
       isolatedSubnetIds: subnetIds,
     });
+  }
+
+  /** Refused connections are what tells of an attempt, and of a forgotten rule. */
+  #logFlows(vpc: ec2.Vpc): void {
+    const key = new kms.Key(this, "LogKey", {
+      description: "pgkeep: logs of the network",
+      enableKeyRotation: true,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    allowLogs(key);
+    const group = new logs.LogGroup(this, "FlowLog", {
+      encryptionKey: key,
+      retention: logs.RetentionDays.THREE_MONTHS,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    vpc.addFlowLog("Flows", {
+      destination: ec2.FlowLogDestination.toCloudWatchLogs(group),
+      trafficType: ec2.FlowLogTrafficType.REJECT,
+    });
+  }
+}
+
+export interface IsolatedNetworkProps {
+  config: Config["network"];
+}
+
+/** The network of databases with their jobs: isolated subnets with one interface endpoint, for Secrets Manager. */
+export class IsolatedNetwork extends IsolatedSubnets implements Network {
+  readonly endpointSecurityGroup: ec2.ISecurityGroup;
+
+  constructor(scope: Construct, id: string, props: IsolatedNetworkProps) {
+    super(scope, id, props);
+    const { existingEndpointSecurityGroupId: existing } = props.config;
+    this.endpointSecurityGroup =
+      existing === undefined
+        ? this.#addSecretsEndpoint()
+        : ec2.SecurityGroup.fromSecurityGroupId(this, "EndpointSecurityGroup", existing);
   }
 
   #addSecretsEndpoint(): ec2.SecurityGroup {
@@ -123,24 +159,5 @@ export class IsolatedNetwork extends Construct implements Network {
       }),
     );
     return group;
-  }
-
-  /** Refused connections are what tells of an attempt, and of a forgotten rule. */
-  #logFlows(vpc: ec2.Vpc): void {
-    const key = new kms.Key(this, "LogKey", {
-      description: "pgkeep: logs of the network",
-      enableKeyRotation: true,
-      removalPolicy: RemovalPolicy.DESTROY,
-    });
-    allowLogs(key);
-    const group = new logs.LogGroup(this, "FlowLog", {
-      encryptionKey: key,
-      retention: logs.RetentionDays.THREE_MONTHS,
-      removalPolicy: RemovalPolicy.DESTROY,
-    });
-    vpc.addFlowLog("Flows", {
-      destination: ec2.FlowLogDestination.toCloudWatchLogs(group),
-      trafficType: ec2.FlowLogTrafficType.REJECT,
-    });
   }
 }

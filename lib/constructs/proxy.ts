@@ -1,4 +1,4 @@
-import { ArnFormat, Fn, Stack } from "aws-cdk-lib";
+import { Fn, Stack } from "aws-cdk-lib";
 import * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as iam from "aws-cdk-lib/aws-iam";
 import * as rds from "aws-cdk-lib/aws-rds";
@@ -6,8 +6,10 @@ import type { ISecret } from "aws-cdk-lib/aws-secretsmanager";
 import { Construct } from "constructs";
 import type { GrantStatement } from "../aws/grants.ts";
 import type { DatabaseConfig } from "../config/schema.ts";
+import { UsageError } from "../errors.ts";
 import { roleNames } from "../install/role-names.ts";
 import { admit } from "./admit.ts";
+import { databaseUserArn, grantConnect } from "./grant-connect.ts";
 import { identifiersOf } from "./identifiers.ts";
 import { maxConnectionsOf } from "./instance-classes.ts";
 import type { AccessiblePlatform } from "./platform.ts";
@@ -15,8 +17,9 @@ import { policyDocument } from "./policy.ts";
 import { decryptSecrets } from "./secret-grants.ts";
 import { assertProxyServes, connectionsLeftFree } from "./validate.ts";
 
-/** RDS Proxy closes a client's connection that is idle for longer; its own default. */
-const idleClientSeconds = 1_800;
+/** Logins that come through the proxy. Migrations change session state and hold locks: they connect directly. */
+export const proxyLogins = ["app", "reporting"] as const;
+export type ProxyLogin = (typeof proxyLogins)[number];
 
 export interface PoolingProxyProps {
   platform: AccessiblePlatform;
@@ -39,12 +42,14 @@ export class PoolingProxy extends Construct {
   readonly statements: readonly GrantStatement[];
   /** `prx-…`: what `rds-db:connect` of an application names. */
   readonly resourceId: string;
+  readonly #config: DatabaseConfig;
 
   constructor(scope: Construct, id: string, props: PoolingProxyProps) {
     super(scope, id);
     const { platform, loginSecrets = [] } = props;
     const { config } = platform;
-    const readers = props.readerEndpoint ?? hasReaders(config);
+    this.#config = config;
+    const readers = props.readerEndpoint ?? config.pooling.readerEndpoint ?? hasReaders(config);
     assertProxyServes(config, readers);
     const names = identifiersOf(config);
     this.securityGroup = this.#makeGroup(platform);
@@ -53,7 +58,7 @@ export class PoolingProxy extends Construct {
       dbProxyName: names.proxy,
       engineFamily: "POSTGRESQL",
       requireTls: true,
-      idleClientTimeout: idleClientSeconds,
+      idleClientTimeout: config.pooling.idleClientTimeoutSeconds,
       // It would log statements with their values.
       debugLogging: false,
       roleArn: this.#makeRole(config).roleArn,
@@ -85,6 +90,21 @@ export class PoolingProxy extends Construct {
     this.endpoint = proxy.attrEndpoint;
     this.resourceId = resourceIdOf(proxy.attrDbProxyArn);
     this.readerEndpoint = readers ? this.#addReaderEndpoint(proxy, targets, platform) : undefined;
+  }
+
+  /**
+   * Lets somebody log in through the proxy as one role, and as no other. The group of applications admits to it.
+   * @throws UsageError (`configuration`) for migrations: they connect directly
+   */
+  grantConnect(grantee: iam.IGrantable, login: ProxyLogin): iam.Grant {
+    if (!proxyLogins.includes(login)) {
+      throw new UsageError(
+        `${this.#config.key}: ${login} cannot log in through the proxy, which serves ${proxyLogins.join(" and ")} only`,
+        { remedy: "let it connect directly: the database has grantConnect too" },
+        "configuration",
+      );
+    }
+    return grantConnect(this, grantee, [this.resourceId], roleNames(this.#config)[login]);
   }
 
   #makeGroup(platform: AccessiblePlatform): ec2.SecurityGroup {
@@ -161,21 +181,13 @@ function statementsOf(
       decryptSecrets(scope, platform.encryptionKey),
     ];
   }
-  const { app, reporting } = roleNames(platform.config);
-  const stack = Stack.of(scope);
+  const names = roleNames(platform.config);
   return [
     {
       sid: "ConnectAsLogins",
       actions: ["rds-db:connect"],
       resources: platform.resources.resourceIds.flatMap((resourceId) =>
-        [app, reporting].map((user) =>
-          stack.formatArn({
-            service: "rds-db",
-            resource: "dbuser",
-            resourceName: `${resourceId}/${user}`,
-            arnFormat: ArnFormat.COLON_RESOURCE_NAME,
-          }),
-        ),
+        proxyLogins.map((login) => databaseUserArn(scope, resourceId, names[login])),
       ),
     },
   ];

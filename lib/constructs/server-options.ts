@@ -12,9 +12,7 @@ import { databasePort, identifiersOf } from "./identifiers.ts";
 import { allowLogs } from "./log-key.ts";
 import type { Network } from "./network.ts";
 import { parameterFamily, parametersFor } from "./parameters.ts";
-
-/** Name of the master user. Neither jobs nor applications use it: it sets roles up. */
-export const masterUserName = "pgkeep_master";
+import { freshProps, isRestored, masterUserName } from "./restore-source.ts";
 
 /** The certificate authority whose certificates the servers show; valid until 2061. */
 const certificateAuthority = "rds-ca-rsa2048-g1";
@@ -22,12 +20,12 @@ const certificateAuthority = "rds-ca-rsa2048-g1";
 /** Seconds between two samples of the operating system's metrics. */
 const monitoringSeconds = 60;
 
-/** Days that Performance Insights keeps without charge. */
-const insightsDays = 7;
+/** Days that Performance Insights keeps without charge, and those that the advanced mode of Database Insights demands. */
+const insightsDays = { standard: 7, advanced: 465 } as const;
 
 /** What the servers of each topology need around them. */
 export interface Surroundings {
-  key: kms.Key;
+  key: kms.IKey;
   /** The database's own group. */
   databaseGroup: ec2.SecurityGroup;
   /** Group of the jobs' Lambdas. */
@@ -42,21 +40,15 @@ export interface Surroundings {
 /** Key, security groups, subnet group, master secret and logs of one database. */
 export function makeSurroundings(scope: Construct, config: DatabaseConfig, network: Network): Surroundings {
   const names = identifiersOf(config);
-  const key = new kms.Key(scope, "Key", {
-    alias: names.base,
-    description: `pgkeep: data, backups, secrets and logs of ${config.key}`,
-    enableKeyRotation: true,
-    // Without its key every snapshot is lost: it outlives the stack.
-    removalPolicy: RemovalPolicy.RETAIN,
-  });
-  allowLogs(key);
+  const { kmsKeyArn } = config.database.restoreFrom;
+  const key =
+    kmsKeyArn === undefined
+      ? makeKey(scope, names.base, `pgkeep: data, backups, secrets and logs of ${config.key}`)
+      : kms.Key.fromKeyArn(scope, "Key", kmsKeyArn);
   return {
     key,
     ...makeGroups(scope, config, network.vpc),
-    subnetGroup: new rds.CfnDBSubnetGroup(scope, "Subnets", {
-      dbSubnetGroupDescription: `pgkeep: isolated subnets of ${config.key}`,
-      subnetIds: network.vpc.selectSubnets(network.subnets).subnetIds,
-    }),
+    subnetGroup: makeSubnetGroup(scope, config, network),
     masterSecret: new secretsmanager.Secret(scope, "MasterSecret", {
       description: `pgkeep: master user of ${config.key}`,
       encryptionKey: key,
@@ -69,14 +61,42 @@ export function makeSurroundings(scope: Construct, config: DatabaseConfig, netwo
       // A snapshot keeps the password it was taken with.
       removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
     }),
-    monitoringRole: new iam.Role(scope, "MonitoringRole", {
-      description: "Lets RDS write the metrics of the operating system to CloudWatch Logs",
-      assumedBy: new iam.ServicePrincipal("monitoring.rds.amazonaws.com"),
-      managedPolicies: [
-        iam.ManagedPolicy.fromAwsManagedPolicyName("service-role/AmazonRDSEnhancedMonitoringRole"),
-      ],
-    }),
+    monitoringRole: makeMonitoringRole(scope),
   };
+}
+
+/** A customer key that CloudWatch Logs may use too. */
+export function makeKey(scope: Construct, alias: string, description: string): kms.Key {
+  const key = new kms.Key(scope, "Key", {
+    alias,
+    description,
+    enableKeyRotation: true,
+    // Without its key every snapshot is lost: it outlives the stack.
+    removalPolicy: RemovalPolicy.RETAIN,
+  });
+  allowLogs(key);
+  return key;
+}
+
+export function makeSubnetGroup(
+  scope: Construct,
+  config: DatabaseConfig,
+  { vpc, subnets }: Pick<Network, "vpc" | "subnets">,
+): rds.CfnDBSubnetGroup {
+  return new rds.CfnDBSubnetGroup(scope, "Subnets", {
+    dbSubnetGroupDescription: `pgkeep: isolated subnets of ${config.key}`,
+    subnetIds: vpc.selectSubnets(subnets).subnetIds,
+  });
+}
+
+export function makeMonitoringRole(scope: Construct): iam.Role {
+  return new iam.Role(scope, "MonitoringRole", {
+    description: "Lets RDS write the metrics of the operating system to CloudWatch Logs",
+    assumedBy: new iam.ServicePrincipal("monitoring.rds.amazonaws.com"),
+    managedPolicies: [
+      iam.ManagedPolicy.fromAwsManagedPolicyName("service-role/AmazonRDSEnhancedMonitoringRole"),
+    ],
+  });
 }
 
 function makeGroups(scope: Construct, config: DatabaseConfig, vpc: ec2.IVpc) {
@@ -139,8 +159,11 @@ export function parameterGroupProps(config: DatabaseConfig) {
   };
 }
 
+/** What the props of instances need of what stands around. */
+type Watched = Pick<Surroundings, "key" | "monitoringRole">;
+
 /** What every RDS instance is given, replica or Aurora instance too. */
-export function instanceProps(config: DatabaseConfig, around: Surroundings) {
+export function instanceProps(config: DatabaseConfig, around: Watched) {
   return {
     dbInstanceClass: `db.${config.database.instanceClass}`,
     publiclyAccessible: false,
@@ -148,13 +171,34 @@ export function instanceProps(config: DatabaseConfig, around: Surroundings) {
     autoMinorVersionUpgrade: true,
     caCertificateIdentifier: certificateAuthority,
     preferredMaintenanceWindow: config.maintenance.window,
-    enablePerformanceInsights: true,
-    performanceInsightsKmsKeyId: around.key.keyArn,
-    performanceInsightsRetentionPeriod: insightsDays,
-    databaseInsightsMode: "standard",
+    enablePerformanceInsights: config.database.insights !== "off",
+    ...insightsRetention(config, around),
     monitoringInterval: monitoringSeconds,
     monitoringRoleArn: around.monitoringRole.roleArn,
   } satisfies Partial<rds.CfnDBInstanceProps>;
+}
+
+function insightsRetention({ database: { insights } }: DatabaseConfig, around: Watched) {
+  return insights === "off"
+    ? {}
+    : {
+        performanceInsightsKmsKeyId: around.key.keyArn,
+        performanceInsightsRetentionPeriod: insightsDays[insights],
+      };
+}
+
+/** The mode of Database Insights, said once for an instance or a cluster: Aurora's instances take it from theirs. */
+export function insightsMode({ database: { insights } }: DatabaseConfig) {
+  return { databaseInsightsMode: insights === "advanced" ? "advanced" : "standard" };
+}
+
+/** Database Insights as a cluster takes it. */
+export function clusterInsightsProps(config: DatabaseConfig, around: Watched) {
+  return {
+    performanceInsightsEnabled: config.database.insights !== "off",
+    ...insightsRetention(config, around),
+    ...insightsMode(config),
+  } satisfies Partial<rds.CfnDBClusterProps>;
 }
 
 /** What holds the data is given this, instance or cluster. */
@@ -164,9 +208,7 @@ export function dataProps(config: DatabaseConfig, around: Surroundings) {
     engineVersion: database.engineVersion,
     // The default enrols, and bills.
     engineLifecycleSupport: "open-source-rds-extended-support-disabled",
-    storageEncrypted: true,
-    kmsKeyId: around.key.keyArn,
-    masterUsername: masterUserName,
+    ...freshProps(config, around),
     masterUserPassword: around.masterSecret.secretValueFromJson("password").unsafeUnwrap(),
     enableIamDatabaseAuthentication: true,
     backupRetentionPeriod: backups.pointInTimeRecoveryDays,
@@ -181,7 +223,7 @@ export function dataProps(config: DatabaseConfig, around: Surroundings) {
 export function clusterProps(config: DatabaseConfig, around: Surroundings) {
   return {
     dbClusterIdentifier: identifiersOf(config).database,
-    databaseName: config.database.name,
+    ...(isRestored(config) ? {} : { databaseName: config.database.name }),
     port: databasePort,
     copyTagsToSnapshot: true,
     preferredMaintenanceWindow: config.maintenance.window,
@@ -196,12 +238,9 @@ export function keepData(resource: rds.CfnDBInstance | rds.CfnDBCluster): void {
 }
 
 /** Monitoring of a Multi-AZ cluster is set on the cluster. */
-export function clusterMonitoringProps(around: Surroundings) {
+export function clusterMonitoringProps(config: DatabaseConfig, around: Watched) {
   return {
-    performanceInsightsEnabled: true,
-    performanceInsightsKmsKeyId: around.key.keyArn,
-    performanceInsightsRetentionPeriod: insightsDays,
-    databaseInsightsMode: "standard",
+    ...clusterInsightsProps(config, around),
     monitoringInterval: monitoringSeconds,
     monitoringRoleArn: around.monitoringRole.roleArn,
     autoMinorVersionUpgrade: true,

@@ -1,10 +1,11 @@
-import { App, type AppProps } from "aws-cdk-lib";
+import { App, type AppProps, type StackProps } from "aws-cdk-lib";
 import type { Construct } from "constructs";
 import type { Config } from "../config/schema.ts";
 import { functionCode } from "../constructs/bundle.ts";
 import { AccessStack } from "./access.ts";
 import { acknowledgeFindings } from "./acknowledged.ts";
 import { DatabaseStack } from "./database.ts";
+import { addStacksElsewhere } from "./elsewhere.ts";
 import { MaintenanceStack } from "./maintenance.ts";
 import { NetworkStack } from "./network.ts";
 import { ObservabilityStack } from "./observability.ts";
@@ -15,36 +16,48 @@ import { ObservabilityStack } from "./observability.ts";
  * @throws UsageError (`configuration`) for what AWS would refuse
  */
 export function addStacks(scope: Construct, config: Config): void {
+  const home = homeOf(config);
   const { network } = new NetworkStack(scope, "pgkeep-network", {
+    ...home,
     config,
     description: "pgkeep: the network that the databases share",
   });
   for (const database of config.databases) {
     const { key } = database;
     const data = new DatabaseStack(scope, `pgkeep-${key}-database`, {
+      ...home,
       config: database,
       network,
       description: `pgkeep: the database ${key} and its data`,
     });
     const { platform } = data;
     const access = new AccessStack(scope, `pgkeep-${key}-access`, {
+      ...home,
       platform,
       code: { bootstrap: functionCode("bootstrap"), rotate: functionCode("rotate") },
       description: `pgkeep: logins, roles and proxy of the database ${key}`,
     });
     const maintenance = new MaintenanceStack(scope, `pgkeep-${key}-maintenance`, {
+      ...home,
       platform,
       description: `pgkeep: the jobs of the database ${key}`,
     });
     const observability = new ObservabilityStack(scope, `pgkeep-${key}-observability`, {
+      ...home,
       platform,
       config,
       description: `pgkeep: alarms, dashboard and notifications of the database ${key}`,
     });
     // It reads logs by their names, so nothing else says that these come first.
     observability.addStackDependency(data);
-    for (const stack of [data, access, maintenance, observability]) acknowledgeFindings(stack);
+    const elsewhere = addStacksElsewhere(scope, config, data);
+    for (const stack of [data, access, maintenance, observability, ...elsewhere]) acknowledgeFindings(stack);
   }
+}
+
+/** Where the database's own stacks go. Synthesis asks nobody: without `account.region` they fit any region. */
+function homeOf({ account: { region } }: Config): StackProps {
+  return region === undefined ? {} : { env: { region } };
 }
 
 /** An app with the stacks of a configuration, not yet synthesized. */

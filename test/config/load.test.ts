@@ -153,7 +153,7 @@ databases:
   hr: 3
 `),
     ).toMatchInlineSnapshot(`
-      "pgkeep.yaml has 25 problems:
+      "pgkeep.yaml has 24 problems:
         replica (line 1): unknown key; did you mean replicas?
         database.topology (line 4): "cluster" is not allowed; instance, multi-az-cluster or aurora
         database.engineVersion (line 5): 13 is not allowed; 14, 15, 16, 17 or 18
@@ -166,19 +166,18 @@ databases:
         backups.copyToRegions[1] (line 13): "Ireland" is not allowed; a region such as eu-west-1
         keepWeekly (line 14): unknown key; did you mean backups.keepWeekly?
         replicas.maxLagSeconds (line 16): 30 is not allowed; at least 120, twice the longest time between two runs of route-replicas (1 minute)
-        pooling (line 17): "off" is not allowed; a mapping with enabled, mode, poolSize, reservePoolSize, maxClientConnections, borrowTimeoutSeconds or idleTimeoutSeconds
+        pooling (line 17): "off" is not allowed; a mapping with enabled, mode, poolSize, reservePoolSize, maxClientConnections, borrowTimeoutSeconds, idleTimeoutSeconds, idleClientTimeoutSeconds or readerEndpoint
         maintenance.vacuum.threshold (line 20): "0.5" is not allowed; a number from 0.05 to 10
         maintenance.vacuum.budgetSeconds (line 21): nothing is not allowed; a whole number from 1 to 86400
         schedules.timeZone (line 23): "Mars/Olympus" is not allowed; an IANA time zone such as Europe/Berlin
         schedules.back-up (line 24): "daily" is not allowed; five cron fields such as "*/5 * * * *", or off
         schedules.vacuum (line 25): "61 * * * *" is not allowed; five cron fields (minute, hour, day of month, month, day of week): Invalid value for minute: 61
-        schedules.reindex (line 26): unknown key; known here: timeZone, check-health, route-replicas, back-up, drill-restore, vacuum
         notifications.page (line 28): "nobody" is not allowed; a list of at most 10, each item an e-mail address
         network.cidr (line 30): "10.20.0.1/16" is not allowed; an IPv4 range from /16 to /24 without host bits, such as 10.20.0.0/16
         databases.Shop (line 32): not a name for a database; at most 40 lower-case letters, digits and single hyphens, beginning with a letter
         databases.crm.network (line 34): unknown key; network stands once, at the top of the file
         databases.crm.health.longQueryTicketSeconds (line 35): 300 is below health.longQueryWarnSeconds, 600; a warning comes before a ticket
-        databases.hr (line 36): 3 is not allowed; a mapping with database, replicas, pooling, backups, maintenance, health, roles, alarms or schedules"
+        databases.hr (line 36): 3 is not allowed; a mapping with database, replicas, pooling, backups, logicalBackups, maintenance, health, roles, alarms, schedules, runs, files or cache"
     `);
   });
 
@@ -264,7 +263,7 @@ databases:
     ],
     [
       "network: {region: x}",
-      "network.region (line 1): unknown key; known here: cidr, availabilityZones, existingVpcId, existingSubnetIds, existingEndpointSecurityGroupId",
+      "network.region (line 1): unknown key; did you mean replicas.disasterRecovery.region?",
     ],
     [
       "backups: {drill: {x: 1}}",

@@ -47,7 +47,7 @@ describe.each(Object.keys(texts) as (keyof typeof texts)[])("%s", (name) => {
   it("can be restored to each moment of its days, and is protected", () => {
     expect(dataOf(name).Properties).toMatchObject({
       BackupRetentionPeriod: 14,
-      PreferredBackupWindow: "03:00-03:30",
+      PreferredBackupWindow: "22:00-22:30",
       DeletionProtection: true,
       CopyTagsToSnapshot: true,
       DeleteAutomatedBackups: false,
@@ -117,7 +117,7 @@ describe.each(Object.keys(texts) as (keyof typeof texts)[])("%s", (name) => {
       expect(Properties).toMatchObject({
         AutoMinorVersionUpgrade: true,
         CACertificateIdentifier: "rds-ca-rsa2048-g1",
-        PreferredMaintenanceWindow: "sun:04:00-sun:05:00",
+        PreferredMaintenanceWindow: "sat:22:30-sat:23:30",
         MonitoringInterval: 60,
       });
     }

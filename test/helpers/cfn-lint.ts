@@ -17,6 +17,11 @@ const ignored = {
 const mistaken: { rule: string; at: RegExp; reason: string }[] = [
   { rule: "E3690", at: /\/EngineVersion$/, reason: "it lists minors only; RDS takes a major version alone" },
   {
+    rule: "E3021",
+    at: /^\/Resources\/DatabaseCluster\w+\/Properties$/,
+    reason: "a restored cluster has the master user of its source, and is given a password only",
+  },
+  {
     rule: "E3692",
     at: /\/EnableIAMDatabaseAuthentication$/,
     reason: "CreateDBCluster: valid for Aurora and Multi-AZ DB clusters (Amazon RDS API Reference)",

@@ -23,6 +23,44 @@ export const configurations = {
       shop: {}
       reports: { database: { topology: aurora }, replicas: { count: 1 } }
     notifications: { page: [on-call@example.com], ticket: [database-team@example.com] }`,
+  "restored instance": `
+    database:
+      name: shop
+      insights: advanced
+      restoreFrom:
+        resourceId: db-ABCDEFGHIJKLMNOPQRSTUVWXYZ
+        time: 2026-01-02T03:04:05Z
+        kmsKeyArn: arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab`,
+  "restored instance, from a snapshot": `
+    database:
+      name: shop
+      insights: off
+      restoreFrom:
+        snapshotId: pgkeep-shop-20260102
+        kmsKeyArn: arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab`,
+  "restored Multi-AZ cluster": `
+    database:
+      { name: shop, topology: multi-az-cluster, insights: advanced, restoreFrom: { snapshotId: pgkeep-shop-20260102 } }`,
+  "restored Aurora": `
+    database:
+      name: shop
+      topology: aurora
+      insights: advanced
+      restoreFrom: { resourceId: cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ, latest: true }`,
+  "two regions": `
+    database: { name: shop }
+    account: { region: eu-west-1 }
+    backups: { replicateToRegion: eu-central-1 }
+    replicas: { disasterRecovery: { region: eu-central-1, instanceClass: r7g.large } }`,
+  "two regions, promoted": `
+    database: { name: shop }
+    account: { region: eu-west-1 }
+    replicas:
+      disasterRecovery:
+        region: us-east-1
+        promoted: true
+        existingVpcId: vpc-0123456789abcdef0
+        existingSubnetIds: [subnet-0123456789abcdef0, subnet-0123456789abcdef1]`,
   "existing VPC": `
     database: { name: shop }
     network:

@@ -33,6 +33,7 @@ describe("pgbouncer.ini", () => {
             maxClientConnections: 300,
             borrowTimeoutSeconds: 3,
             idleTimeoutSeconds: 120,
+            idleClientTimeoutSeconds: 1_800,
           },
         }),
       ),

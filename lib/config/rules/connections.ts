@@ -1,3 +1,4 @@
+import { pooling as poolingSection } from "../sections/pooling.ts";
 import { databaseRule, error, type RuleFinding, warning } from "./rule.ts";
 
 /**
@@ -5,6 +6,9 @@ import { databaseRule, error, type RuleFinding, warning } from "./rule.ts";
  * (Aurora User Guide, Maximum connections), and 4 for jobs and people.
  */
 const reserved = 10;
+
+/** The defaults: who leaves them as they are means neither pooler. */
+const pooler = poolingSection.parse({});
 
 export const connectionRules = [
   databaseRule({
@@ -64,6 +68,62 @@ export const connectionRules = [
       }
       return findings;
     },
+  }),
+  databaseRule({
+    name: "reader-endpoint-possible",
+    demand:
+      "`pooling.readerEndpoint: true` is for `database.topology: aurora`, with at least one replica and `pooling.enabled`",
+    source:
+      "Amazon RDS User Guide, RDS Proxy endpoints: read-only endpoints are for Aurora; before an instance the proxy serves the writer only",
+    check: ({ database, replicas, pooling }) => {
+      if (pooling.readerEndpoint !== true) return [];
+      const wrong = !pooling.enabled
+        ? "there is no proxy; set pooling.enabled to true"
+        : database.topology !== "aurora"
+          ? `the proxy before ${database.topology === "instance" ? "an instance" : "a multi-az-cluster"} serves its writer only; leave it out and read from the replicas that the routing document names, or set database.topology to aurora`
+          : replicas.count === 0
+            ? "there is no replica to read from; set replicas.count to 1 or more"
+            : undefined;
+      return wrong === undefined
+        ? []
+        : [
+            error("pooling.readerEndpoint", wrong, [
+              "pooling.enabled",
+              "database.topology",
+              "replicas.count",
+            ]),
+          ];
+    },
+  }),
+  databaseRule({
+    name: "pooler-hears-settings",
+    demand:
+      "`pooling.maxClientConnections` and `idleTimeoutSeconds` are for PgBouncer: on AWS, RDS Proxy ignores them (a warning when they are set)",
+    source:
+      "Amazon RDS API, ConnectionPoolConfiguration and CreateDBProxy: limits are shares of max_connections, and IdleClientTimeout is about clients",
+    check: ({ pooling }) =>
+      pooling.enabled
+        ? [
+            ...(pooling.maxClientConnections === pooler.maxClientConnections
+              ? []
+              : [
+                  warning(
+                    "pooling.maxClientConnections",
+                    `${pooling.maxClientConnections} is for PgBouncer only; RDS Proxy takes clients without a limit and lets them wait pooling.borrowTimeoutSeconds for a connection`,
+                    ["pooling.enabled"],
+                  ),
+                ]),
+            ...(pooling.idleTimeoutSeconds === pooler.idleTimeoutSeconds
+              ? []
+              : [
+                  warning(
+                    "pooling.idleTimeoutSeconds",
+                    `${pooling.idleTimeoutSeconds} is for PgBouncer only; RDS Proxy keeps up to pooling.poolSize idle connections open for as long as it likes`,
+                    ["pooling.enabled"],
+                  ),
+                ]),
+          ]
+        : [],
   }),
   databaseRule({
     name: "role-limits-fit-database",

@@ -4,7 +4,9 @@ import { engineRules } from "./engine.ts";
 import { limitRules } from "./limits.ts";
 import { nameRules } from "./names.ts";
 import { networkRules } from "./network.ts";
+import { regionRules } from "./regions.ts";
 import { replicaRules } from "./replicas.ts";
+import { restoreRules } from "./restore.ts";
 import type { Rule } from "./rule.ts";
 import { scheduleRules } from "./schedules.ts";
 import { windowRules } from "./windows.ts";
@@ -13,7 +15,9 @@ import { windowRules } from "./windows.ts";
 export const rules: readonly Rule[] = [
   ...nameRules,
   ...engineRules,
+  ...restoreRules,
   ...replicaRules,
+  ...regionRules,
   ...connectionRules,
   ...backupRules,
   ...windowRules,

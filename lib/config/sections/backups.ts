@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { form, seconds, timeOfDay, whole } from "./forms.ts";
+import { form, keyArn, region, seconds, timeOfDay, whole } from "./forms.ts";
 
 export const backups = z
   .strictObject({
@@ -8,13 +8,20 @@ export const backups = z
     keepWeekly: whole(0, 100).default(4).describe("The newest backup of each of the last ISO weeks with one"),
     keepMonthly: whole(0, 100).default(12).describe("The newest backup of each of the last months with one"),
     window: form(new RegExp(`^${timeOfDay}-${timeOfDay}$`), "a UTC window such as 03:00-03:30")
-      .default("03:00-03:30")
+      .default("22:00-22:30")
       .describe("AWS's own backup window, UTC"),
-    copyToRegions: z
-      .array(form(/^[a-z]{2}(?:-[a-z]+)+-\d$/, "a region such as eu-west-1"))
-      .max(20)
-      .default([])
-      .describe("Regions that get a copy of each backup"),
+    copyToRegions: z.array(region()).max(20).default([]).describe("Regions that get a copy of each backup"),
+    replicateToRegion: region()
+      .optional()
+      .describe(
+        "Instances only: a region that gets AWS's own backups and the log too, so that every moment can be restored there; needs account.region",
+      ),
+    replicatedDays: whole(1, 35)
+      .optional()
+      .describe("How far back every moment can be restored there; by default pointInTimeRecoveryDays"),
+    replicationKeyArn: keyArn()
+      .optional()
+      .describe("Key in that region that encrypts them; by default one is made there"),
     manifest: z
       .strictObject({
         budgetSeconds: seconds({ min: 1, max: 3600 })

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { allowedTexts, databaseName, form, whole } from "./forms.ts";
+import { allowedTexts, databaseName, form, keyArn, whole } from "./forms.ts";
 
 export const database = z
   .strictObject({
@@ -48,6 +48,42 @@ export const database = z
           .default(16)
           .register(allowedTexts, { text: "a multiple of 0.5 from 1 to 256" })
           .describe("Capacity units up to which it grows; the parameters are sized for them"),
+      })
+      .prefault({}),
+    insights: z
+      .enum(["standard", "advanced", "off"])
+      .default("standard")
+      .describe(
+        "Database Insights: standard keeps 7 days of what sessions waited for, without charge; advanced 15 months, billed; off nothing",
+      ),
+    restoreFrom: z
+      .strictObject({
+        snapshotId: form(
+          /^(?:arn:aws[\w-]*:rds:[a-z0-9-]+:\d{12}:(?:cluster-)?snapshot:)?(?:rds:|awsbackup:)?[A-Za-z](?:-?[A-Za-z0-9])*$/,
+          "the identifier or ARN of a snapshot, such as pgkeep-shop-20260102",
+        )
+          .optional()
+          .describe(
+            "The database is made from this snapshot. Stays in the file for as long as the stack stands: see docs/restore-on-aws.md",
+          ),
+        resourceId: form(
+          /^(?:db|cluster)-[A-Z0-9]{8,60}$/,
+          "a resource id such as db-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+        )
+          .optional()
+          .describe("Resource id of the instance or cluster whose past is restored, deleted or not"),
+        time: form(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/, "a moment in UTC such as 2026-01-02T03:04:05Z")
+          .optional()
+          .describe("The moment to restore to"),
+        latest: z
+          .boolean()
+          .default(false)
+          .describe("Restore to the last moment that can be, instead of time"),
+        kmsKeyArn: keyArn()
+          .optional()
+          .describe(
+            "The customer key that the source is encrypted with; it becomes this database's too. An instance needs it; without it a cluster gets a key of its own",
+          ),
       })
       .prefault({}),
     deletionProtection: z

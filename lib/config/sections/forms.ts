@@ -55,5 +55,15 @@ function isNetworkRange(text: string): boolean {
   return (c * 256 + d) % 2 ** (32 - bits) === 0;
 }
 
+export const region = () => form(/^[a-z]{2}(?:-[a-z]+)+-\d$/, "a region such as eu-west-1");
+export const keyArn = () =>
+  form(
+    /^arn:aws[\w-]*:kms:[a-z0-9-]+:\d{12}:key\/[\w-]+$/,
+    "the ARN of a key, such as arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+  );
+export const vpcId = () => form(/^vpc-[0-9a-f]{8,17}$/, "an id such as vpc-0123456789abcdef0");
+export const subnetIds = () =>
+  z.array(form(/^subnet-[0-9a-f]{8,17}$/, "an id such as subnet-0123456789abcdef0")).max(6);
+
 export const timeOfDay = "(?:[01]\\d|2[0-3]):[0-5]\\d";
 export const weekday = "(?:mon|tue|wed|thu|fri|sat|sun)";

@@ -7,7 +7,7 @@ export const maintenance = z
       new RegExp(`^${weekday}:${timeOfDay}-${weekday}:${timeOfDay}$`),
       "a UTC window such as sun:04:00-sun:05:00",
     )
-      .default("sun:04:00-sun:05:00")
+      .default("sat:22:30-sat:23:30")
       .describe("AWS's maintenance window, UTC"),
     vacuum: z
       .strictObject({

@@ -1,16 +1,12 @@
 import { z } from "zod";
-import { cidr, form, whole } from "./forms.ts";
+import { cidr, form, subnetIds, vpcId, whole } from "./forms.ts";
 
 export const network = z
   .strictObject({
     cidr: cidr.default("10.20.0.0/16").describe("Addresses of the VPC that is made"),
     availabilityZones: whole(2, 3).default(3).describe("Zones that get a subnet of each kind"),
-    existingVpcId: form(/^vpc-[0-9a-f]{8,17}$/, "an id such as vpc-0123456789abcdef0")
-      .optional()
-      .describe("Use this VPC instead of making one"),
-    existingSubnetIds: z
-      .array(form(/^subnet-[0-9a-f]{8,17}$/, "an id such as subnet-0123456789abcdef0"))
-      .max(6)
+    existingVpcId: vpcId().optional().describe("Use this VPC instead of making one"),
+    existingSubnetIds: subnetIds()
       .default([])
       .describe("Isolated subnets of that VPC, each in a zone of its own"),
     existingEndpointSecurityGroupId: form(/^sg-[0-9a-f]{8,17}$/, "an id such as sg-0123456789abcdef0")

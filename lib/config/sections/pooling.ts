@@ -16,12 +16,27 @@ export const pooling = z
       .describe("Further server connections for when clients have to wait"),
     maxClientConnections: whole(1, 100_000)
       .default(1_000)
-      .describe("Clients that the pooler accepts at the same time"),
+      .describe(
+        "PgBouncer: clients that it accepts at the same time. RDS Proxy has no such limit and ignores it",
+      ),
     borrowTimeoutSeconds: seconds({ min: 1, max: 300 })
       .default(30)
       .describe("How long a client waits for a server connection"),
     idleTimeoutSeconds: seconds({ min: 1, max: 86_400 })
       .default(600)
-      .describe("A server connection that nobody used for this long is closed"),
+      .describe(
+        "PgBouncer: a server connection that nobody used for this long is closed. RDS Proxy keeps as many as poolSize open, however long they are idle, and ignores it",
+      ),
+    idleClientTimeoutSeconds: seconds({ min: 1, max: 28_800 })
+      .default(1_800)
+      .describe(
+        "RDS Proxy: a client that sent nothing for this long is disconnected. PgBouncer keeps idle clients",
+      ),
+    readerEndpoint: z
+      .boolean()
+      .optional()
+      .describe(
+        "RDS Proxy: whether it has a second endpoint for reads, which takes Aurora; by default where there are Aurora replicas",
+      ),
   })
   .meta({ id: "pooling", description: "The connection pooler before the database" });

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { seconds, whole } from "./forms.ts";
+import { cidr, form, region, seconds, subnetIds, vpcId, whole } from "./forms.ts";
 
 export const replicas = z
   .strictObject({
@@ -28,5 +28,29 @@ export const replicas = z
       .enum(["never", "last-resort", "always"])
       .default("last-resort")
       .describe("Whether reads may go to the primary: never, when no replica serves, or always"),
+    disasterRecovery: z
+      .strictObject({
+        region: region()
+          .optional()
+          .describe(
+            "Instances only: a region that gets a replica in a stack of its own, for the day this one is lost; needs account.region",
+          ),
+        instanceClass: form(
+          /^[a-z]+\d[a-z0-9]*\.[a-z0-9]+$/,
+          "an instance class without db., such as m7g.large",
+        )
+          .optional()
+          .describe("Its class; by default that of the database"),
+        cidr: cidr.default("10.21.0.0/16").describe("Addresses of the VPC that is made for it"),
+        existingVpcId: vpcId().optional().describe("Use this VPC of that region instead of making one"),
+        existingSubnetIds: subnetIds()
+          .default([])
+          .describe("Isolated subnets of that VPC, each in a zone of its own"),
+        promoted: z
+          .boolean()
+          .default(false)
+          .describe("Set and deployed, it makes the replica a database of its own; there is no way back"),
+      })
+      .prefault({}),
   })
   .meta({ id: "replicas", description: "Read replicas, and when they may serve reads" });
