@@ -10,7 +10,11 @@ import { defineJob, done, failed, type StepContext, step } from "./job.ts";
 import { readSuccessAges } from "./success-age.ts";
 
 /** What a run reports. Metrics go their own way and are left out. */
-export type CheckHealthReport = Omit<HealthReport, "metrics"> & { heartbeat: HeartbeatWritten };
+export type CheckHealthReport = Omit<HealthReport, "metrics"> & {
+  heartbeat: HeartbeatWritten;
+  /** Since when each job has been scheduled, ISO 8601; the next run reads it back. */
+  scheduledSince: Record<string, string>;
+};
 
 /**
  * Each minute: writes the heartbeat, asks every health check, measures. Findings do not fail the job: they
@@ -73,14 +77,16 @@ async function assess(
     previous: await readPreviousSample(session),
   });
   measureAll(context, metrics);
-  for (const { job, ageSeconds } of await readSuccessAges(session, context.config)) {
+  const ages = await readSuccessAges(session, context.config);
+  for (const { job, ageSeconds } of ages) {
     context.measure("JobSuccessAge", Math.max(0, ageSeconds), { Job: job });
   }
+  const scheduledSince = Object.fromEntries(ages.map((age) => [age.job, age.scheduledSince]));
   // After the checks: one of them tells how old the heartbeat before this one is.
   const heartbeat: HeartbeatWritten = context.dryRun
     ? { written: false, because: "this is a dry run" }
     : await writeHeartbeat(session, context.run.id);
-  return { ...report, heartbeat };
+  return { ...report, heartbeat, scheduledSince };
 }
 
 function measureAll(
