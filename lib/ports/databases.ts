@@ -1,3 +1,5 @@
+import type { Readable, Writable } from "node:stream";
+
 /** The identity a step logs in with; each is a PostgreSQL role with only what its jobs need. */
 export type DatabaseRole = "monitoring" | "maintenance" | "drill";
 
@@ -65,6 +67,13 @@ export interface Session {
     body: (session: Session) => Promise<T>,
     options?: { readOnly?: boolean; isolation?: "read committed" | "repeatable read" | "serializable" },
   ): Promise<T>;
+  /**
+   * Runs `COPY … TO STDOUT` and gives what the server sends. Until it has ended the session does nothing else;
+   * whoever destroys it early stops the statement.
+   */
+  copyOut(sql: string): Readable;
+  /** Runs `COPY … FROM STDIN`; `rows` is known once it has finished. Destroyed early, it keeps no row. */
+  copyIn(sql: string): Writable & { readonly rows: number };
   close(): Promise<void>;
 }
 

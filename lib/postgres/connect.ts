@@ -2,6 +2,7 @@ import { type DetailedPeerCertificate, TLSSocket } from "node:tls";
 import pg from "pg";
 import { PgkeepError } from "../errors.ts";
 import type { Notice, QueryOptions, Session, SessionOptions } from "../ports/databases.ts";
+import { CopyIn, CopyOut } from "./copy.ts";
 import { connectError, statementError } from "./errors.ts";
 import { requireSupportedServer } from "./versions.ts";
 
@@ -209,8 +210,36 @@ class PgSession implements Session {
     }
   }
 
+  copyOut(sql: string): CopyOut {
+    return this.begun(
+      new CopyOut(
+        sql,
+        (error) => this.copyError(error),
+        () => void this.cancelRunningStatement(),
+      ),
+    );
+  }
+
+  copyIn(sql: string): CopyIn {
+    return this.begun(new CopyIn(sql, (error) => this.copyError(error)));
+  }
+
   async close(): Promise<void> {
     await this.client.end().catch(() => {});
+  }
+
+  private copyError(error: unknown): Error {
+    if (this.signal?.aborted && this.signal.reason instanceof Error) return this.signal.reason;
+    return statementError(error, this.shown);
+  }
+
+  private begun<T extends CopyIn | CopyOut>(copy: T): T {
+    this.signal?.throwIfAborted();
+    const abandon = () => void copy.destroy(this.signal?.reason as Error);
+    this.signal?.addEventListener("abort", abandon, { once: true });
+    copy.once("close", () => this.signal?.removeEventListener("abort", abandon));
+    this.client.query(copy as unknown as pg.Submittable);
+    return copy;
   }
 
   /** Cancels from a second connection; when none can be had, cuts the first, and the server notices by itself. */
