@@ -9,6 +9,7 @@ import type {
   RestoreRequest,
   RestoreState,
 } from "../ports/backups.ts";
+import { durationText } from "../words.ts";
 import type { AwsClients } from "./clients.ts";
 import { recoveryWindow } from "./recovery-window.ts";
 import { type PlatformResources, pinnedTag, snapshotTag } from "./resources.ts";
@@ -18,6 +19,8 @@ import { decodeTagValue, encodeTagValue, verifiedTag } from "./tags.ts";
 
 export interface RdsBackupsOptions {
   now?: () => Date;
+  /** The longest time between two scheduled backups: `verify` says when the newest is older than two of them. */
+  scheduledEverySeconds?: number | undefined;
   /** How long `discard` waits for an instance that cannot be deleted yet. Default 720,000. */
   discardPatienceMilliseconds?: number;
   /** Pause between two looks at it. Default 15,000. */
@@ -35,7 +38,7 @@ export const automatedBackup = "automated";
  * `pgkeep-<key>-` and its tag names the database; nothing else is ever deleted or tagged.
  *
  * `verify` says what can be said without restoring: that the snapshot and its copies exist, are complete,
- * encrypted and of this database. Only a drill proves the data, so only `markVerified` records `verifiedAt`.
+ * encrypted and of this database, and the newest no older than its schedule makes it. Only a drill proves the data, so only `markVerified` records `verifiedAt`.
  */
 export function rdsBackups(
   clients: AwsClients,
@@ -49,6 +52,7 @@ class RdsBackups implements Backups {
   private readonly clients: AwsClients;
   private readonly resources: PlatformResources;
   private readonly now: () => Date;
+  private readonly scheduledEverySeconds: number | undefined;
   private readonly home: Snapshots;
   private readonly elsewhere: Snapshots[];
   private readonly restores: Restores;
@@ -57,6 +61,7 @@ class RdsBackups implements Backups {
     this.clients = clients;
     this.resources = resources;
     this.now = options.now ?? (() => new Date());
+    this.scheduledEverySeconds = options.scheduledEverySeconds;
     this.home = snapshotsIn(clients, resources, resources.region);
     this.elsewhere = resources.copyToRegions.map((region) => snapshotsIn(clients, resources, region));
     this.restores = new Restores(clients, resources, options);
@@ -179,6 +184,7 @@ class RdsBackups implements Backups {
         problems.push(...this.problemsOf(copy, subject));
       }
     }
+    problems.push(...(await this.overdue(id)));
     return {
       backupId: id,
       ok: problems.length === 0,
@@ -187,6 +193,17 @@ class RdsBackups implements Backups {
       walSegmentsChecked: 0,
       problems,
     };
+  }
+
+  /** A backup may be sound and yet the newest of all too old: one run of the schedule may fail, not two. */
+  private async overdue(id: string): Promise<BackupProblem[]> {
+    const every = this.scheduledEverySeconds;
+    const newest = (await this.list()).find(({ managed, status }) => managed && status === "available");
+    if (every === undefined || newest?.id !== id) return [];
+    const age = (this.now().getTime() - newest.startedAt.getTime()) / 1000;
+    if (age <= 2 * every) return [];
+    const problem = `it is the newest and ${durationText(age)} old; the schedule takes one every ${durationText(every)}`;
+    return [{ subject: id, problem }];
   }
 
   private problemsOf(snapshot: Snapshot, subject: string): BackupProblem[] {

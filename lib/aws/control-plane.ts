@@ -1,7 +1,7 @@
 import type { Backups } from "../ports/backups.ts";
 import type { Notifications } from "../ports/notifications.ts";
 import type { Routing } from "../ports/routing.ts";
-import { rdsBackups } from "./backups.ts";
+import { type RdsBackupsOptions, rdsBackups } from "./backups.ts";
 import type { AwsClients } from "./clients.ts";
 import { snsNotifications } from "./notifications.ts";
 import type { PlatformResources } from "./resources.ts";
@@ -11,9 +11,10 @@ import { ssmRouting } from "./routing.ts";
 export function controlPlanePorts(
   clients: AwsClients,
   resources: PlatformResources,
+  options: RdsBackupsOptions = {},
 ): { backups: Backups; routing: Routing; notifications: Notifications } {
   return {
-    backups: rdsBackups(clients, resources),
+    backups: rdsBackups(clients, resources, options),
     routing: ssmRouting(clients, resources),
     notifications: snsNotifications(clients, resources),
   };

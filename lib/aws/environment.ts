@@ -1,4 +1,5 @@
 import { systemClock } from "../clock.ts";
+import { longestPeriodSeconds } from "../config/schedule.ts";
 import type { JobConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import { PgkeepError } from "../errors.ts";
@@ -18,6 +19,12 @@ export interface AwsEnvironmentOptions {
   databases?: DatabaseAccess;
 }
 
+/** Undefined when backups are switched off. */
+function backupPeriodSeconds({ schedules }: JobConfig): number | undefined {
+  const fields = schedules["back-up"];
+  return fields === "off" ? undefined : longestPeriodSeconds(fields);
+}
+
 /** A deployed database, for whoever may reach all of it: a person with credentials, or a test. */
 export function awsEnvironment(options: AwsEnvironmentOptions): Environment {
   const { resources, config, metrics, databases } = options;
@@ -27,7 +34,7 @@ export function awsEnvironment(options: AwsEnvironmentOptions): Environment {
     config,
     ports: {
       ...(databases === undefined ? {} : awsDatabases(resources, databases)),
-      ...controlPlanePorts(clients, resources),
+      ...controlPlanePorts(clients, resources, { scheduledEverySeconds: backupPeriodSeconds(config) }),
       metrics,
       clock: systemClock,
     },

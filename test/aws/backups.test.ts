@@ -247,6 +247,23 @@ describe.skipIf(noMoto !== undefined)(`backups on RDS${noMoto === undefined ? ""
       ]);
     });
 
+    it("says when the newest is older than two periods of its schedule, and of no other", async () => {
+      await backups().create("pgkeep-shop-zz-old");
+      const at = (hours: number) =>
+        rdsBackups(clients(), resources, {
+          now: () => new Date(Date.now() + hours * 3_600_000),
+          scheduledEverySeconds: 86_400,
+        });
+      const newest = (await backups().list()).find(({ managed }) => managed)?.id ?? "";
+      const older = (await backups().list()).filter(({ managed }) => managed).at(-1)?.id ?? "";
+      expect(older).not.toBe(newest);
+      expect(await at(47).verify(newest)).toMatchObject({ ok: true });
+      expect((await at(49).verify(newest)).problems).toEqual([
+        { subject: newest, problem: expect.stringMatching(/^it is the newest and .* old; the schedule/) },
+      ]);
+      expect(await at(49).verify(older)).toMatchObject({ ok: true });
+    });
+
     it("remembers when a drill proved it", async () => {
       await backups().create("pgkeep-shop-proved");
       const at = new Date("2026-01-02T03:04:05.678Z");
