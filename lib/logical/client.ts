@@ -31,6 +31,8 @@ export interface ClientRun {
   environment?: Record<string, string | undefined> | undefined;
   /** Given to the program's standard input. */
   input?: Readable;
+  /** The program may end well without having read all of `input`, as `pg_restore --list` does. */
+  readsBeginningOnly?: boolean;
   /** Called with the program's standard output; resolves when it has been read to its end. */
   output?: (stdout: Readable) => Promise<void>;
   signal?: AbortSignal | undefined;
@@ -92,22 +94,28 @@ export async function runClient(run: ClientRun): Promise<void> {
       child.once("error", reject);
       child.once("close", resolve);
     });
-    const feeding = feed(run.input, stdin);
-    const reading = stdout === null || run.output === undefined ? Promise.resolve() : run.output(stdout);
-    // When our side fails (a full disk), the program is stopped instead of being left writing to nobody.
-    const ours = Promise.all([feeding, reading]).then(
-      () => undefined,
-      (error: unknown) => {
-        stdout?.destroy();
-        leash.end();
-        return { error };
-      },
-    );
+    // When our side fails (a full disk), the program is stopped instead of being left writing to nobody. A pipe
+    // that broke because the program ended is not the reason for its end.
+    const failures: unknown[] = [];
+    const fail = (error: unknown) => {
+      failures.push(error);
+      stdout?.destroy();
+      leash.end();
+    };
+    const reading = (
+      run.output === undefined || stdout === null ? Promise.resolve() : run.output(stdout)
+    ).catch(fail);
+    let unread: unknown;
+    const feeding = feed(run.input, stdin).catch((error: unknown) => {
+      if (isBrokenPipe(error)) unread = error;
+      else fail(error);
+    });
     const exitCode = await ended;
     run.signal?.throwIfAborted();
-    const failure = await ours;
-    // A pipe that broke because the program ended is not the reason for its end.
-    if (failure !== undefined && !(isBrokenPipe(failure.error) && exitCode !== 0)) throw failure.error;
+    await Promise.all([reading, feeding]);
+    if (unread !== undefined && exitCode === 0 && run.readsBeginningOnly !== true) failures.push(unread);
+    const [failure] = failures;
+    if (failure !== undefined && !(isBrokenPipe(failure) && exitCode !== 0)) throw failure;
     if (exitCode !== 0) {
       const text = lines.join("\n").trim();
       throw new ClientError(firstError(text) ?? `ended with code ${exitCode}`, text, exitCode);
@@ -238,11 +246,16 @@ export function clientFailure(error: unknown, program: string, doing: string): u
       cause: error,
     });
   }
-  if (/lock timeout|could not obtain lock/i.test(error.stderr)) {
-    return new PgkeepError("timeout", message, {
-      remedy: "wait until the other session has released its lock, or raise --lock-wait",
-      cause: error,
-    });
+  // pg_dump limits its wait for a lock with a statement timeout.
+  if (/lock timeout|could not obtain lock|statement timeout[\s\S]*LOCK TABLE/i.test(error.stderr)) {
+    return new PgkeepError(
+      "timeout",
+      `${doing} failed: a table stayed locked by another session; ${program} says: ${said}`,
+      {
+        remedy: "wait until the other session has released its lock, or raise --lock-wait",
+        cause: error,
+      },
+    );
   }
   return new PgkeepError("statement-failed", message, { cause: error });
 }

@@ -198,7 +198,7 @@ export async function listArchive(
     runClient({
       program: tool.pgRestore,
       args: archive.kind === "path" ? [...args, archive.path] : args,
-      ...(archive.kind === "stream" ? { input: await archive.open() } : {}),
+      ...(archive.kind === "stream" ? { input: await archive.open(), readsBeginningOnly: true } : {}),
       output,
       signal,
     });
