@@ -14,27 +14,25 @@ export interface AwsEnvironmentOptions {
   config: JobConfig;
   /** Where measurements go. */
   metrics: Metrics;
+  /** When backups are taken (five cron fields, or `off`); without it their age is not judged. */
+  backupSchedule?: string;
   clients?: AwsClients;
   /** Without it there are no ports that speak SQL: from outside of the VPC no database can be reached. */
   databases?: DatabaseAccess;
 }
 
-/** Undefined when backups are switched off. */
-function backupPeriodSeconds({ schedules }: JobConfig): number | undefined {
-  const fields = schedules["back-up"];
-  return fields === "off" ? undefined : longestPeriodSeconds(fields);
-}
-
 /** A deployed database, for whoever may reach all of it: a person with credentials, or a test. */
 export function awsEnvironment(options: AwsEnvironmentOptions): Environment {
   const { resources, config, metrics, databases } = options;
+  const { backupSchedule = "off" } = options;
+  const periodSeconds = backupSchedule === "off" ? undefined : longestPeriodSeconds(backupSchedule);
   const clients = options.clients ?? awsClients({ region: resources.region });
   return {
     description: `${resources.key} in ${resources.region} of account ${resources.account}`,
     config,
     ports: {
       ...(databases === undefined ? {} : awsDatabases(resources, databases)),
-      ...controlPlanePorts(clients, resources, { scheduledEverySeconds: backupPeriodSeconds(config) }),
+      ...controlPlanePorts(clients, resources, { scheduledEverySeconds: periodSeconds }),
       metrics,
       clock: systemClock,
     },

@@ -77,9 +77,11 @@ export async function openDeployed(
   const caller = await asCaller(region);
   try {
     const { resources, config } = await deployedPlatform(caller, key, backUp.name, informedStep);
+    const deployed = deployedConfig(config, configDefaults());
     return awsEnvironment({
       resources,
-      config: deployedConfig(config, configDefaults()),
+      config: deployed,
+      backupSchedule: deployed.schedules[backUp.name as "back-up"] ?? backUp.schedule,
       metrics: { put: async () => {} },
     });
   } finally {
