@@ -70,7 +70,9 @@ export interface AlarmContext {
 }
 
 /** What one alarm of several is about. */
-export type Subject = { kind: "replica" | "reader" | "server"; name: string } | ({ kind: "job" } & JobPeriod);
+export type Subject =
+  | { kind: "replica" | "reader" | "server" | "cache-node"; name: string }
+  | ({ kind: "job" } & JobPeriod);
 
 /** One entry of the catalogue. It becomes one alarm, or one for each subject. */
 export interface AlarmDefinition {

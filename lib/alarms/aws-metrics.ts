@@ -9,16 +9,16 @@ export type AwsUnit =
   | "Ratio"
   | "TransactionIds";
 
-/** A level (`gauge`), or a level between fixed bounds (`ratio`). AWS sends no deltas among these. */
-export type AwsMetricKind = "gauge" | "ratio";
+/** A level (`gauge`), a level between fixed bounds (`ratio`), or what happened in a period (`delta`). */
+export type AwsMetricKind = "gauge" | "ratio" | "delta";
 
 export type Topology = "instance" | "multi-az-cluster" | "aurora";
 
 /** Whose dimensions the metric has. `proxy-writer` is the writer behind the proxy. */
-export type MeasuredThing = "server" | "proxy" | "proxy-writer" | "account";
+export type MeasuredThing = "server" | "proxy" | "proxy-writer" | "cache-node" | "account";
 
 export interface AwsMetricDefinition {
-  namespace: "AWS/RDS" | "AWS/Usage";
+  namespace: "AWS/RDS" | "AWS/ElastiCache" | "AWS/Usage";
   /** Name in CloudWatch, where it is not the key. */
   metricName?: string;
   unit: AwsUnit;
@@ -51,6 +51,14 @@ const proxy = {
   kind: "gauge",
   topologies: all,
   source: proxyGuide,
+} as const;
+const cacheNode = {
+  namespace: "AWS/ElastiCache",
+  of: "cache-node",
+  kind: "gauge",
+  range: unbounded,
+  topologies: all,
+  source: "Amazon ElastiCache User Guide, Metrics for Valkey and Redis OSS",
 } as const;
 const usage = { namespace: "AWS/Usage", metricName: "ResourceCount", of: "account", kind: "gauge" } as const;
 
@@ -168,6 +176,13 @@ export const awsMetrics = {
     range: percent,
     dimensions: { TargetGroup: "default", TargetRole: "READ_WRITE" },
   },
+  EngineCPUUtilization: { ...cacheNode, unit: "Percent", kind: "ratio", range: percent },
+  DatabaseMemoryUsagePercentage: { ...cacheNode, unit: "Percent", kind: "ratio", range: percent },
+  Evictions: { ...cacheNode, unit: "Count", kind: "delta" },
+  CurrConnections: { ...cacheNode, unit: "Count" },
+  AuthenticationFailures: { ...cacheNode, unit: "Count", kind: "delta" },
+  /** Sent by replicas only. */
+  CacheReplicationLag: { ...cacheNode, metricName: "ReplicationLag", unit: "Seconds" },
   ManualSnapshots: {
     ...usage,
     unit: "Count",

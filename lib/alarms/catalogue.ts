@@ -1,5 +1,6 @@
 import type { Alarm, AlarmContext, AlarmDefinition, Subject } from "./alarm.ts";
 import { availabilityAlarms } from "./availability.ts";
+import { cacheAlarms, cacheNodes } from "./cache.ts";
 import { capacityAlarms } from "./capacity.ts";
 import { jobAlarms } from "./jobs.ts";
 import { latencyAlarms } from "./latency.ts";
@@ -16,10 +17,16 @@ export const catalogue: readonly AlarmDefinition[] = [
   ...latencyAlarms,
   ...protectionAlarms,
   ...jobAlarms,
+  ...cacheAlarms,
 ];
 
 /** What somebody might expect an alarm for, and why there is none. */
 export const notCovered: readonly { what: string; because: string }[] = [
+  {
+    what: "a lost node of the cache",
+    because:
+      "ElastiCache replaces it by itself and sends an event; the database's own alarms tell what it has to bear",
+  },
   {
     what: "certificates of replicas",
     because: "the health check sees the primary's, which RDS renews in the same way and at the same age",
@@ -53,6 +60,7 @@ function subjectsOf(entry: AlarmDefinition, context: AlarmContext): (Subject | u
   if (entry.per === "replica") return context.replicas.map((name) => ({ kind: "replica", name }));
   if (entry.per === "reader") return context.readers.map((name) => ({ kind: "reader", name }));
   if (entry.per === "server") return context.servers.map((name) => ({ kind: "server", name }));
+  if (entry.per === "cache-node") return cacheNodes(context.config);
   if (entry.per === "job") return context.jobs.map((job) => ({ kind: "job", ...job }));
   return [undefined];
 }

@@ -2,7 +2,9 @@ import { z } from "zod";
 import { account } from "./sections/account.ts";
 import { alarms } from "./sections/alarms.ts";
 import { backups } from "./sections/backups.ts";
+import { cache } from "./sections/cache.ts";
 import { database } from "./sections/database.ts";
+import { files } from "./sections/files.ts";
 import { resourceName } from "./sections/forms.ts";
 import { health } from "./sections/health.ts";
 import { logicalBackups } from "./sections/logical-backups.ts";
@@ -28,6 +30,8 @@ export const perDatabaseSections = {
   alarms,
   schedules,
   runs,
+  files,
+  cache,
 } as const;
 
 /** Sections that the file has once. */
@@ -58,7 +62,7 @@ export interface DatabaseConfig extends Sections {
 }
 
 /** Sections that stacks and the command line read and no job does: changing one changes no function. */
-export const sectionsWithoutJobs = ["alarms", "logicalBackups", "runs"] as const;
+export const sectionsWithoutJobs = ["alarms", "logicalBackups", "runs", "files", "cache"] as const;
 
 /** What jobs and checks are told. */
 export type JobConfig = Omit<DatabaseConfig, (typeof sectionsWithoutJobs)[number]>;

@@ -85,7 +85,7 @@ function dimensionsOf(
   measured: Measured,
 ): Record<string, string>[] {
   if (thing === "account") return [{}];
-  const found = thing === "server" ? ofServers(subject, measured) : [measured.proxy];
+  const found = thing === "server" ? ofServers(subject, measured) : [besideServers(thing, subject, measured)];
   return found.map((dimensions) => {
     if (dimensions !== undefined) return dimensions;
     throw new TypeError(`the platform gives no metric dimensions for its ${subject?.name ?? thing}`);
@@ -100,6 +100,14 @@ function ofServers(
 ): MaybeDimensions[] {
   if (subject?.kind === "replica") return [named(replicas, subject)];
   return subject?.kind === "server" ? [named(servers, subject)] : writers;
+}
+
+function besideServers(
+  thing: Exclude<MeasuredThing, "server" | "account">,
+  subject: Subject | undefined,
+  { cache, proxy }: Measured,
+): MaybeDimensions {
+  return thing === "cache-node" ? named(cache, subject) : proxy;
 }
 
 function named(servers: readonly MeasuredServer[] = [], subject: Subject | undefined): MaybeDimensions {

@@ -84,7 +84,11 @@ function exampleAlarms(example: (typeof examples)[number]): Alarm[] {
   const { topology, instanceClass, ...names } = example;
   const config: DatabaseConfig = {
     key: "shop",
-    ...databaseConfigSchema.parse({ database: { topology, instanceClass } }),
+    ...databaseConfigSchema.parse({
+      database: { topology, instanceClass },
+      // So that each alarm of the cache exists.
+      cache: { enabled: true, maxMemoryPolicy: "volatile-lru" },
+    }),
   };
   const all: Config = { databases: [config], ...sharedConfigSchema.parse({}) };
   return alarmsFor(alarmContextOf(config, all, { ...names, proxy: true }));

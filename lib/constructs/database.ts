@@ -10,6 +10,7 @@ import type { DatabaseConfig } from "../config/schema.ts";
 import { UsageError } from "../errors.ts";
 import { roleNames } from "../install/role-names.ts";
 import type { PasswordLogin } from "./access.ts";
+import { measuredCache } from "./cache.ts";
 import { makeAurora } from "./database-aurora.ts";
 import { makeInstance } from "./database-instance.ts";
 import { makeMultiAzCluster } from "./database-multi-az-cluster.ts";
@@ -70,6 +71,7 @@ export class PostgresDatabase extends Construct implements AccessiblePlatform {
     this.metricDimensions = {
       ...servers.metricDimensions,
       ...(config.pooling.enabled ? { proxy: { ProxyName: identifiersOf(config).proxy } } : {}),
+      ...(config.cache.enabled ? { cache: measuredCache(config) } : {}),
     };
     this.proxyTarget =
       servers.data.kind === "instance"

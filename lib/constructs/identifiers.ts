@@ -27,5 +27,10 @@ export function identifiersOf({ key }: Pick<DatabaseConfig, "key">) {
     routingParameter: `/pgkeep/${key}/routing`,
     pageTopic: `${base}-page`,
     ticketTopic: `${base}-ticket`,
+    /** ElastiCache replication group and its user group. */
+    cache: base,
+    cacheUser: `${base}-app`,
+    /** Node of the cache, from 1; the name that ElastiCache gives it. */
+    cacheNode: (number: number) => `${base}-${String(number).padStart(3, "0")}`,
   };
 }

@@ -6,6 +6,7 @@ import * as logs from "aws-cdk-lib/aws-logs";
 import { Construct } from "constructs";
 import type { Config } from "../config/schema.ts";
 import { UsageError } from "../errors.ts";
+import { bucketActions, objectActions } from "./files-bucket.ts";
 import { allowLogs } from "./log-key.ts";
 
 /** The part of a network that databases live in. */
@@ -27,6 +28,8 @@ type SubnetsConfig = Pick<
 
 export interface IsolatedSubnetsProps {
   config: SubnetsConfig;
+  /** ARNs of the only buckets that the gateway of S3 leads to. Default: every one of this account named pgkeep-… */
+  buckets?: readonly string[];
   /** Path of the section in the configuration, for messages. Default `network`. */
   path?: string;
 }
@@ -39,16 +42,20 @@ export class IsolatedSubnets extends Construct {
   readonly vpc: ec2.IVpc;
   readonly subnets: ec2.SubnetSelection;
 
-  constructor(scope: Construct, id: string, { config, path = "network" }: IsolatedSubnetsProps) {
+  constructor(
+    scope: Construct,
+    id: string,
+    { config, buckets = [], path = "network" }: IsolatedSubnetsProps,
+  ) {
     super(scope, id);
     this.vpc =
       config.existingVpcId === undefined
-        ? this.#make(config)
+        ? this.#make(config, buckets)
         : this.#adopt(config.existingVpcId, config, path);
     this.subnets = { subnets: this.vpc.isolatedSubnets };
   }
 
-  #make(config: SubnetsConfig): ec2.IVpc {
+  #make(config: SubnetsConfig, buckets: readonly string[]): ec2.IVpc {
     const vpc = new ec2.Vpc(this, "Vpc", {
       ipAddresses: ec2.IpAddresses.cidr(config.cidr),
       maxAzs: config.availabilityZones,
@@ -60,18 +67,31 @@ export class IsolatedSubnets extends Construct {
     });
     const endpoint = vpc.addGatewayEndpoint("Storage", { service: ec2.GatewayVpcEndpointAwsService.S3 });
     // What a compromised function could reach through it: buckets of this account that are pgkeep's, nothing else.
-    endpoint.addToPolicy(
-      new iam.PolicyStatement({
-        principals: [new iam.AnyPrincipal()],
-        actions: ["s3:GetObject", "s3:PutObject"],
-        resources: [
-          Stack.of(this).formatArn({ service: "s3", region: "", account: "", resource: "pgkeep-*" }),
-        ],
-        conditions: { StringEquals: { "aws:ResourceAccount": Stack.of(this).account } },
-      }),
-    );
+    for (const statement of this.#reachable(buckets)) endpoint.addToPolicy(statement);
     this.#logFlows(vpc);
     return vpc as ec2.IVpc;
+  }
+
+  #reachable(buckets: readonly string[]): iam.PolicyStatement[] {
+    const ownAccount = { StringEquals: { "aws:ResourceAccount": Stack.of(this).account } };
+    const allow = (actions: string[], resources: string[]) =>
+      new iam.PolicyStatement({
+        principals: [new iam.AnyPrincipal()],
+        actions,
+        resources,
+        conditions: ownAccount,
+      });
+    if (buckets.length === 0) {
+      const all = Stack.of(this).formatArn({ service: "s3", region: "", account: "", resource: "pgkeep-*" });
+      return [allow(["s3:GetObject", "s3:PutObject"], [all])];
+    }
+    return [
+      allow(
+        objectActions,
+        buckets.map((arn) => `${arn}/*`),
+      ),
+      allow(bucketActions, [...buckets]),
+    ];
   }
 
   #adopt(vpcId: string, { existingSubnetIds: subnetIds }: SubnetsConfig, path: string): ec2.IVpc {
@@ -116,6 +136,8 @@ export class IsolatedSubnets extends Construct {
 
 export interface IsolatedNetworkProps {
   config: Config["network"];
+  /** ARNs of the only buckets that the gateway of S3 leads to. Default: every one of this account named pgkeep-… */
+  buckets?: readonly string[];
 }
 
 /** The network of databases with their jobs: isolated subnets with one interface endpoint, for Secrets Manager. */

@@ -20,6 +20,8 @@ export interface MetricDimensions {
   cluster?: Record<string, string>;
   /** `ProxyName`; absent without a proxy. */
   proxy?: Record<string, string>;
+  /** `CacheClusterId` of each node, `node-1` first; absent without a cache. */
+  cache?: MeasuredServer[];
 }
 
 /** What the database construct offers to the constructs of access, jobs and alarms. */

@@ -1,11 +1,14 @@
-import { App, type AppProps, type StackProps } from "aws-cdk-lib";
+import { App, type AppProps, type Stack, type StackProps } from "aws-cdk-lib";
 import type { Construct } from "constructs";
 import type { Config } from "../config/schema.ts";
 import { functionCode } from "../constructs/bundle.ts";
+import type { AccessiblePlatform } from "../constructs/platform.ts";
 import { AccessStack } from "./access.ts";
 import { acknowledgeFindings } from "./acknowledged.ts";
+import { CacheStack } from "./cache.ts";
 import { DatabaseStack } from "./database.ts";
 import { addStacksElsewhere } from "./elsewhere.ts";
+import { FilesStack } from "./files.ts";
 import { MaintenanceStack } from "./maintenance.ts";
 import { NetworkStack } from "./network.ts";
 import { ObservabilityStack } from "./observability.ts";
@@ -50,14 +53,39 @@ export function addStacks(scope: Construct, config: Config): void {
     });
     // It reads logs by their names, so nothing else says that these come first.
     observability.addStackDependency(data);
-    const elsewhere = addStacksElsewhere(scope, config, data);
-    for (const stack of [data, access, maintenance, observability, ...elsewhere]) acknowledgeFindings(stack);
+    const optional = [...optionalStacks(scope, platform, home), ...addStacksElsewhere(scope, config, data)];
+    for (const stack of [data, access, maintenance, observability, ...optional]) acknowledgeFindings(stack);
   }
 }
 
 /** Where the database's own stacks go. Synthesis asks nobody: without `account.region` they fit any region. */
 function homeOf({ account: { region } }: Config): StackProps {
   return region === undefined ? {} : { env: { region } };
+}
+
+/** What stands beside a database only where it is asked for. */
+function optionalStacks(scope: Construct, platform: AccessiblePlatform, home: StackProps): Stack[] {
+  const { config } = platform;
+  return [
+    ...(config.files.enabled
+      ? [
+          new FilesStack(scope, `pgkeep-${config.key}-files`, {
+            ...home,
+            config,
+            description: `pgkeep: the files that belong with the database ${config.key}`,
+          }),
+        ]
+      : []),
+    ...(config.cache.enabled
+      ? [
+          new CacheStack(scope, `pgkeep-${config.key}-cache`, {
+            ...home,
+            platform,
+            description: `pgkeep: the cache beside the database ${config.key}`,
+          }),
+        ]
+      : []),
+  ];
 }
 
 /** An app with the stacks of a configuration, not yet synthesized. */

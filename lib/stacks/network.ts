@@ -1,6 +1,7 @@
 import { CfnWaitConditionHandle, Fn, Stack, type StackProps } from "aws-cdk-lib";
 import type { Construct } from "constructs";
 import type { Config } from "../config/schema.ts";
+import { filesBucketArn } from "../constructs/files-bucket.ts";
 import { IsolatedNetwork, type Network } from "../constructs/network.ts";
 
 export interface NetworkStackProps extends StackProps {
@@ -16,7 +17,10 @@ export class NetworkStack extends Stack {
     super(scope, id, props);
     this.#zones = props.config.network.availabilityZones;
     const { network } = props.config;
-    this.network = new IsolatedNetwork(this, "Network", { config: network });
+    const buckets = props.config.databases
+      .filter(({ files }) => files.enabled)
+      .map((database) => filesBucketArn(this, database));
+    this.network = new IsolatedNetwork(this, "Network", { config: network, buckets });
     // A template may not be empty, and here everything exists already.
     if (network.existingEndpointSecurityGroupId !== undefined) new CfnWaitConditionHandle(this, "Nothing");
   }

@@ -33,6 +33,29 @@ const variants: Record<string, Record<string, Record<string, unknown>>> = {
     pooling: { borrowTimeoutSeconds: 300 },
   },
   "no replicas, no proxy": { replicas: { count: 0 }, pooling: { enabled: false } },
+  cache: { cache: { enabled: true } },
+  "cache without replicas, lowest limits": {
+    cache: {
+      enabled: true,
+      replicas: 0,
+      maxMemoryPolicy: "noeviction",
+      limits: {
+        cpuPercent: 0,
+        memoryPercent: 0,
+        evictionsPerMinute: 0,
+        connections: 1,
+        replicaLagSeconds: 1,
+        authenticationFailures: 0,
+      },
+    },
+  },
+  "cache, highest limits": {
+    cache: {
+      enabled: true,
+      maxMemoryPolicy: "volatile-ttl",
+      limits: { cpuPercent: 100, memoryPercent: 100, connections: 65_000, replicaLagSeconds: 86_400 },
+    },
+  },
   "rare schedules": {
     schedules: {
       "check-health": "0 3 * * *",
@@ -320,6 +343,34 @@ describe("what a configuration changes", () => {
       ),
     );
     expect(names.filter((name) => name === "snapshot-quota")).toHaveLength(1);
+  });
+
+  it("watches each node of a cache, and none without one", () => {
+    const about = (cache: Record<string, unknown>) =>
+      alarmsOf("instance", { cache })
+        .filter(({ subject }) => subject?.kind === "cache-node")
+        .map(({ name }) => name);
+    expect(about({ replicas: 3 })).toEqual([]);
+    expect(about({ enabled: true, replicas: 1 })).toEqual([
+      "cache-evictions-node-1",
+      "cache-evictions-node-2",
+      "cache-connections-node-1",
+      "cache-connections-node-2",
+      "cache-cpu-node-1",
+      "cache-cpu-node-2",
+      "cache-replica-lag-node-1",
+      "cache-replica-lag-node-2",
+      "cache-authentication-failures-node-1",
+      "cache-authentication-failures-node-2",
+    ]);
+    // Where not every key may give way, full is not a state to be in; one node has no replica to be behind.
+    expect(about({ enabled: true, replicas: 0, maxMemoryPolicy: "volatile-lru" })).toEqual([
+      "cache-memory-node-1",
+      "cache-evictions-node-1",
+      "cache-connections-node-1",
+      "cache-cpu-node-1",
+      "cache-authentication-failures-node-1",
+    ]);
   });
 
   it("is plain data", () => {

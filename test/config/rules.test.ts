@@ -584,3 +584,123 @@ specify(
     ],
   ],
 );
+
+const key = (length: number, section: string) => `databases: {${"k".repeat(length)}: {${section}}}`;
+
+specify(
+  "files-bucket-name",
+  [key(22, "files: {enabled: true}"), key(23, ""), key(23, "files: {enabled: true, bucketName: mine}")],
+  [
+    [
+      key(23, "files: {enabled: true}"),
+      `error databases.${"k".repeat(23)}.files.bucketName: pgkeep-${"k".repeat(23)}-files-ACCOUNT-REGION is longer than the 63 characters of a bucket's name; give one`,
+    ],
+  ],
+);
+
+specify(
+  "files-buckets-apart",
+  ["databases: {a: {files: {enabled: true, bucketName: one}}, b: {files: {bucketName: one}}}"],
+  [
+    [
+      "databases: {a: {files: {enabled: true, bucketName: one}}, b: {files: {enabled: true, bucketName: one}}}",
+      "error databases.b.files.bucketName (line 1): one is also the bucket of a; one each",
+    ],
+  ],
+);
+
+specify(
+  "files-lifecycle-ordered",
+  [
+    "files: {enabled: true, exports: {infrequentAccessAfterDays: 30, archiveAfterDays: 60, expireAfterDays: 61}}",
+    "files: {enabled: true, media: {expireAfterDays: 1}}",
+    "files: {media: {archiveAfterDays: 9, expireAfterDays: 1}}",
+  ],
+  [
+    [
+      "files: {enabled: true, exports: {infrequentAccessAfterDays: 30, archiveAfterDays: 59}}",
+      "error files.exports.archiveAfterDays (line 1): 59 is less than 30 days after infrequentAccessAfterDays, 30; S3 refuses that",
+    ],
+    [
+      "files: {enabled: true, dumps: {archiveAfterDays: 60, expireAfterDays: 60}}",
+      "error files.dumps.expireAfterDays (line 1): 60 is not after 60, when objects move to another storage class; S3 refuses that",
+    ],
+  ],
+);
+
+specify(
+  "files-lock-within-retention",
+  [
+    "files: {enabled: true, noncurrentDays: 5, dumps: {expireAfterDays: 10}, objectLock: {mode: governance, days: 15}}",
+    "files: {enabled: true, noncurrentDays: 5, dumps: {expireAfterDays: 10}, objectLock: {days: 16}}",
+    "files: {enabled: true, objectLock: {mode: governance, days: 3650}}",
+  ],
+  [
+    [
+      "files: {enabled: true, noncurrentDays: 5, dumps: {expireAfterDays: 10}, objectLock: {mode: governance, days: 16}}",
+      "error files.objectLock.days (line 1): 16 keeps what is below dumps/ locked for longer than it is to be kept, 10 (expireAfterDays) and 5 (noncurrentDays) days",
+    ],
+  ],
+);
+
+specify(
+  "files-lock-irrevocable",
+  ["files: {enabled: true, objectLock: {mode: governance}}", "files: {objectLock: {mode: compliance}}"],
+  [
+    [
+      "files: {enabled: true, objectLock: {mode: compliance, days: 9}}",
+      "warning files.objectLock.mode (line 1): compliance: nobody can delete a file, nor stop paying for it, for 9 days",
+    ],
+  ],
+);
+
+specify(
+  "cache-names-fit",
+  [key(29, "cache: {enabled: true}"), key(30, "")],
+  [
+    [
+      key(30, "cache: {enabled: true}"),
+      `error databases.${"k".repeat(30)}.cache.enabled (line 1): pgkeep-${"k".repeat(30)}-app is longer than the 40 characters of a name in ElastiCache; choose a key of at most 29`,
+    ],
+  ],
+);
+
+const cacheWindows = (snapshot: string, maintenance: string, more = "") =>
+  `cache: {enabled: true, snapshotWindow: "${snapshot}", maintenanceWindow: "${maintenance}"${more}}`;
+
+specify(
+  "cache-windows-long-enough",
+  [
+    cacheWindows("23:30-00:30", "sat:23:30-sun:00:30").replace("23:30-00:30", "10:00-11:00"),
+    "cache: {snapshotWindow: 05:00-05:01}",
+  ],
+  [
+    [
+      cacheWindows("10:00-10:59", "mon:12:00-mon:13:00"),
+      "error cache.snapshotWindow (line 1): 10:00-10:59 is not allowed; at least 60 minutes",
+    ],
+    [
+      cacheWindows("10:00-11:00", "mon:12:00-mon:12:30"),
+      "error cache.maintenanceWindow (line 1): mon:12:00-mon:12:30 is not allowed; at least 60 minutes",
+    ],
+  ],
+);
+
+specify(
+  "cache-windows-apart",
+  [
+    cacheWindows("05:00-06:00", "mon:06:00-mon:07:00"),
+    cacheWindows("05:00-06:00", "sun:05:00-sun:06:00", ", snapshotRetentionDays: 0"),
+    "cache: {maintenanceWindow: sun:05:00-sun:06:00}",
+  ],
+  [
+    [
+      cacheWindows("05:00-06:00", "mon:05:30-mon:06:30"),
+      "error cache.maintenanceWindow (line 1): mon:05:30-mon:06:30 overlaps cache.snapshotWindow, 05:00-06:00; move one of them",
+    ],
+    [
+      cacheWindows("10:00-11:00", "sat:23:00-sun:04:01"),
+      "warning cache.maintenanceWindow (line 1): sat:23:00-sun:04:01 overlaps maintenance.window, sun:04:00-sun:05:00; both may be away at once",
+    ],
+  ],
+);

@@ -1,6 +1,7 @@
 import { App } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
 import type { Config, DatabaseConfig } from "../../lib/config/schema.ts";
+import { measuredCache } from "../../lib/constructs/cache.ts";
 import type { MetricDimensions } from "../../lib/constructs/platform.ts";
 import { ObservabilityStack } from "../../lib/stacks/observability.ts";
 import { serversOf, wholeConfig } from "../alarms/contexts.ts";
@@ -26,6 +27,7 @@ const dimensionsOf = (config: DatabaseConfig): MetricDimensions => {
       dimensions: { DBInstanceIdentifier: `pgkeep-shop-${name}` },
     })),
     ...(config.pooling.enabled ? { proxy: { ProxyName: "pgkeep-shop" } } : {}),
+    ...(config.cache.enabled ? { cache: measuredCache({ ...config, key: "shop" }) } : {}),
   };
 };
 

@@ -61,6 +61,15 @@ export const configurations = {
         promoted: true
         existingVpcId: vpc-0123456789abcdef0
         existingSubnetIds: [subnet-0123456789abcdef0, subnet-0123456789abcdef1]`,
+  "files and cache": `
+    database: { name: shop }
+    replicas: { count: 0 }
+    files:
+      enabled: true
+      exports: { infrequentAccessAfterDays: 30, archiveAfterDays: 90, expireAfterDays: 400 }
+      objectLock: { mode: governance, days: 35 }
+      corsOrigins: [https://shop.example.com]
+    cache: { enabled: true }`,
   "existing VPC": `
     database: { name: shop }
     network:

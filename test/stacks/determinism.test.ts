@@ -74,4 +74,17 @@ describe("synthesis", () => {
     expect(names).not.toEqual([]);
     expect(names.filter((name) => /database|network|access/.test(name))).toEqual([]);
   });
+
+  it("adds files and cache beside a database without touching it, its logins or its jobs", () => {
+    const on = "files: { enabled: true, noncurrentDays: 7 }, cache: { enabled: true, replicas: 2 }";
+    const names = changed(synthesizer.text(shop()), synthesizer.text(shop(on))).filter((name) =>
+      name.endsWith(".template.json"),
+    );
+    expect(names.toSorted()).toEqual([
+      "pgkeep-network.template.json",
+      "pgkeep-shop-cache.template.json",
+      "pgkeep-shop-files.template.json",
+      "pgkeep-shop-observability.template.json",
+    ]);
+  });
 });

@@ -1,6 +1,8 @@
 import { backupRules } from "./backups.ts";
+import { cacheRules } from "./cache.ts";
 import { connectionRules } from "./connections.ts";
 import { engineRules } from "./engine.ts";
+import { filesRules } from "./files.ts";
 import { limitRules } from "./limits.ts";
 import { nameRules } from "./names.ts";
 import { networkRules } from "./network.ts";
@@ -24,4 +26,6 @@ export const rules: readonly Rule[] = [
   ...limitRules,
   ...scheduleRules,
   ...networkRules,
+  ...filesRules,
+  ...cacheRules,
 ];

@@ -5,19 +5,19 @@ const minutesADay = 1440;
 const minutesAWeek = 7 * minutesADay;
 const shortestMinutes = 30;
 
-interface Window {
+export interface Window {
   start: number;
   length: number;
 }
 
 /** Minutes of `03:00-03:30` in the day; an end before the start is on the next day. */
-function daily(text: string): Window {
+export function daily(text: string): Window {
   const [start = 0, end = 0] = text.split("-").map(minuteOfDay);
   return { start, length: (end - start + minutesADay) % minutesADay };
 }
 
 /** Minutes of `sun:04:00-sun:05:00` in the week. */
-function weekly(text: string): Window {
+export function weekly(text: string): Window {
   const [start = 0, end = 0] = text
     .split("-")
     .map((part) => days.indexOf(part.slice(0, 3)) * minutesADay + minuteOfDay(part.slice(4)));
@@ -30,10 +30,16 @@ function minuteOfDay(text: string): number {
 }
 
 /** Whether a window of the week meets one that recurs each day. Both hold their start and not their end. */
-function overlap(week: Window, day: Window): boolean {
+export function overlap(week: Window, day: Window): boolean {
   const untilNext = (day.start - week.start + minutesAWeek) % minutesADay;
   const sinceLast = (minutesADay - untilNext) % minutesADay;
   return untilNext < week.length || sinceLast < day.length;
+}
+
+/** Whether two windows of the week meet. */
+export function overlapInWeek(one: Window, other: Window): boolean {
+  const until = (from: Window, to: Window) => (to.start - from.start + minutesAWeek) % minutesAWeek;
+  return until(one, other) < one.length || until(other, one) < other.length;
 }
 
 export const windowRules = [

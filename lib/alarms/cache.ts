@@ -1,0 +1,136 @@
+import type { DatabaseConfig } from "../config/schema.ts";
+import {
+  type AlarmContext,
+  type AlarmDefinition,
+  everyTopology,
+  fromAws,
+  lasting,
+  only,
+  type Subject,
+} from "./alarm.ts";
+
+/** The nodes of a cache: ElastiCache measures each by itself. After a failover a replica is the primary. */
+export function cacheNodes({ cache }: DatabaseConfig): Subject[] {
+  const count = cache.enabled ? 1 + cache.replicas : 0;
+  return Array.from({ length: count }, (_, index) => ({ kind: "cache-node", name: `node-${index + 1}` }));
+}
+
+const ofEachNode = {
+  per: "cache-node",
+  topologies: everyTopology,
+  condition: "cache.enabled",
+} as const;
+
+const limits = ({ config }: AlarmContext) => config.cache.limits;
+
+/** Does the cache answer, has it room, and does it let nobody else in? */
+export const cacheAlarms: readonly AlarmDefinition[] = [
+  {
+    name: "cache-memory",
+    severity: "page",
+    question: "full",
+    title: "The cache's memory is almost full",
+    source: only(fromAws("DatabaseMemoryUsagePercentage")),
+    statistic: "Average",
+    unit: "Percent",
+    timing: lasting(5),
+    comparison: ">=",
+    threshold: (context) => limits(context).memoryPercent,
+    missingData: "missing",
+    ...ofEachNode,
+    // A cache in which any key may give way is full by design.
+    condition: "cache.enabled, maxMemoryPolicy not allkeys-…",
+    applies: ({ config }) => !config.cache.maxMemoryPolicy.startsWith("allkeys-"),
+    why: "When it is full, writes fail as soon as no key with a time to live is left.",
+    likelyCause: "Keys without a time to live, a new kind of value, or a node too small.",
+    consequenceOf: [],
+  },
+  {
+    name: "cache-evictions",
+    severity: "ticket",
+    question: "full",
+    title: "The cache gives up many keys before their time",
+    source: only(fromAws("Evictions")),
+    statistic: "Sum",
+    unit: "Count",
+    timing: lasting(15),
+    comparison: ">",
+    threshold: (context) => limits(context).evictionsPerMinute,
+    missingData: "notBreaching",
+    ...ofEachNode,
+    why: "What is no longer in the cache is asked of the database.",
+    likelyCause: "More is cached than fits: a node too small, times to live too long, or large values.",
+    consequenceOf: ["cache-memory"],
+  },
+  {
+    name: "cache-connections",
+    severity: "ticket",
+    question: "full",
+    title: "The cache has many connections",
+    source: only(fromAws("CurrConnections")),
+    statistic: "Maximum",
+    unit: "Count",
+    timing: lasting(5),
+    comparison: ">=",
+    threshold: (context) => limits(context).connections,
+    missingData: "missing",
+    ...ofEachNode,
+    why: "ElastiCache admits 65,000 connections to a node, and refuses any further one.",
+    likelyCause: "Clients without a pool, or that do not close what they opened.",
+    consequenceOf: [],
+  },
+  {
+    name: "cache-cpu",
+    severity: "page",
+    question: "slow",
+    title: "The cache's engine is busy all the time",
+    source: only(fromAws("EngineCPUUtilization")),
+    statistic: "Average",
+    unit: "Percent",
+    timing: lasting(5),
+    comparison: ">=",
+    threshold: (context) => limits(context).cpuPercent,
+    missingData: "missing",
+    ...ofEachNode,
+    why: "The engine runs commands one after the other: each request waits for those before it.",
+    likelyCause: "Commands over many keys or large values, many new connections, or a hot key.",
+    consequenceOf: [],
+  },
+  {
+    name: "cache-replica-lag",
+    severity: "ticket",
+    question: "slow",
+    title: "A replica of the cache is behind",
+    source: only(fromAws("CacheReplicationLag")),
+    statistic: "Maximum",
+    unit: "Seconds",
+    timing: lasting(5),
+    comparison: ">",
+    threshold: (context) => limits(context).replicaLagSeconds,
+    // The primary sends none.
+    missingData: "notBreaching",
+    ...ofEachNode,
+    condition: "cache.enabled, cache.replicas > 0",
+    applies: ({ config }) => config.cache.replicas > 0,
+    why: "Reads from it are stale, and a failover to it loses what it has not got yet.",
+    likelyCause: "More writes than the network takes, or a replica that synchronizes anew.",
+    consequenceOf: ["cache-cpu"],
+  },
+  {
+    name: "cache-authentication-failures",
+    severity: "ticket",
+    question: "protected",
+    title: "The cache refuses logins",
+    source: only(fromAws("AuthenticationFailures")),
+    statistic: "Sum",
+    unit: "Count",
+    timing: lasting(1, 300),
+    comparison: ">",
+    threshold: (context) => limits(context).authenticationFailures,
+    missingData: "notBreaching",
+    ...ofEachNode,
+    why: "Somebody who can reach the cache tries to log in and may not.",
+    likelyCause: "An application without elasticache:Connect, or with a token older than 15 minutes.",
+    consequenceOf: [],
+  },
+];
