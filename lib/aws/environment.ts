@@ -1,5 +1,4 @@
 import { systemClock } from "../clock.ts";
-import { longestPeriodSeconds } from "../config/schedule.ts";
 import type { JobConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import { PgkeepError } from "../errors.ts";
@@ -14,8 +13,8 @@ export interface AwsEnvironmentOptions {
   config: JobConfig;
   /** Where measurements go. */
   metrics: Metrics;
-  /** When backups are taken (five cron fields, or `off`); without it their age is not judged. */
-  backupSchedule?: string;
+  /** The longest time between two scheduled backups; without it their age is not judged. */
+  backupEverySeconds?: number | undefined;
   clients?: AwsClients;
   /** Without it there are no ports that speak SQL: from outside of the VPC no database can be reached. */
   databases?: DatabaseAccess;
@@ -24,15 +23,13 @@ export interface AwsEnvironmentOptions {
 /** A deployed database, for whoever may reach all of it: a person with credentials, or a test. */
 export function awsEnvironment(options: AwsEnvironmentOptions): Environment {
   const { resources, config, metrics, databases } = options;
-  const { backupSchedule = "off" } = options;
-  const periodSeconds = backupSchedule === "off" ? undefined : longestPeriodSeconds(backupSchedule);
   const clients = options.clients ?? awsClients({ region: resources.region });
   return {
     description: `${resources.key} in ${resources.region} of account ${resources.account}`,
     config,
     ports: {
       ...(databases === undefined ? {} : awsDatabases(resources, databases)),
-      ...controlPlanePorts(clients, resources, { scheduledEverySeconds: periodSeconds }),
+      ...controlPlanePorts(clients, resources, { scheduledEverySeconds: options.backupEverySeconds }),
       metrics,
       clock: systemClock,
     },

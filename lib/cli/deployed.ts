@@ -1,5 +1,6 @@
 import { configDefaults } from "../config/beyond-defaults.ts";
 import { deployedConfig } from "../config/deployed.ts";
+import { longestPeriodSeconds } from "../config/schedule.ts";
 import type { Config, DatabaseConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import { UsageError } from "../errors.ts";
@@ -78,10 +79,11 @@ export async function openDeployed(
   try {
     const { resources, config } = await deployedPlatform(caller, key, backUp.name, informedStep);
     const deployed = deployedConfig(config, configDefaults());
+    const schedule = deployed.schedules[backUp.name as "back-up"] ?? backUp.schedule;
     return awsEnvironment({
       resources,
       config: deployed,
-      backupSchedule: deployed.schedules[backUp.name as "back-up"] ?? backUp.schedule,
+      backupEverySeconds: schedule === "off" ? undefined : longestPeriodSeconds(schedule),
       metrics: { put: async () => {} },
     });
   } finally {
