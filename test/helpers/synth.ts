@@ -130,6 +130,8 @@ export interface Synthesized {
 }
 
 export interface SynthOptions {
+  /** Bundle the functions too. Without it their assets are as for `cdk list`: of the sources. */
+  bundle?: boolean;
   /** Also run cdk-nag's AwsSolutions pack. */
   nag?: boolean;
   /** Puts something more into the app. */
@@ -156,7 +158,11 @@ export function useSynthesizer(): Synthesizer {
     const app = buildApp(parseConfig(given, "pgkeep.yaml"), {
       outdir: directory,
       // Findings are read from the report: the message of a failed synthesis names no rule.
-      context: { ...cdkContext(), "@aws-cdk/core:failSynthOnValidationErrors": false },
+      context: {
+        ...cdkContext(),
+        "@aws-cdk/core:failSynthOnValidationErrors": false,
+        ...(options.bundle === true ? {} : { "aws:cdk:bundling-stacks": [] }),
+      },
     });
     options.add?.(app);
     if (options.nag === true) Validations.of(app).addPlugins(new AwsSolutionsChecks(app));

@@ -115,7 +115,7 @@ describe.skipIf(noMoto !== undefined)(`least privilege${noMoto === undefined ? "
         if (lambda !== undefined && master !== undefined) return recordedAccessCalls(lambda, [master]);
         return callsOfServices(synthesized, identity);
       }
-    });
+    }, 300_000);
 
     it("allows what they do", async () => {
       for (const { identity, calls } of shown) {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { pinnedTag, restoredTag, snapshotTag } from "../../lib/aws/resources.ts";
 import { verifiedTag } from "../../lib/aws/tags.ts";
 import { account, Deployed, region } from "../helpers/deployed.ts";
@@ -337,6 +337,8 @@ function rolesOf(topology: (typeof topologies)[number]): Identity[] {
 
 describe.each(topologies)("roles of a database of topology %s", (topology) => {
   const roles = () => rolesOf(topology);
+
+  beforeAll(() => void assemblyOf(topology));
 
   it("exist, and each Lambda has one of its own, with statements of its own", () => {
     const lambdas = roles().filter(({ lambda }) => lambda !== undefined);
