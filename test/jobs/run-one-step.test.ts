@@ -254,13 +254,14 @@ describe("the lease of a run", () => {
     });
     let looked = 0;
     let answered = 0;
-    const start = (name: string) =>
-      walk(
+    const start = (name: string) => {
+      const startedAt = new Date().toISOString();
+      return walk(
         definition,
         async (resource, parameters) => {
           const given = {
             ...(parameters as Record<string, Json>),
-            run: { id: name, startedAt: new Date().toISOString() },
+            run: { id: name, startedAt },
           };
           if ("claim" in given) {
             const { answer } = await claimRun(job, given as never, options());
@@ -277,15 +278,19 @@ describe("the lease of a run", () => {
         },
         { executionId: name },
       );
+    };
     for (const round of [1, 2, 3]) {
       looked = 0;
       answered = 0;
       const both = await Promise.all([start(`one-${round}`), start(`two-${round}`)]);
-      expect(both.map(({ status }) => status)).toEqual(["SUCCEEDED", "SUCCEEDED"]);
-      expect(both.map(({ output }) => (output as { outcome: string }).outcome).sort()).toEqual([
-        "skipped",
-        "succeeded",
+      expect(both.map(({ status, error }) => [status, error])).toEqual([
+        ["SUCCEEDED", undefined],
+        ["SUCCEEDED", undefined],
       ]);
+      expect(
+        both.map(({ output }) => (output as { outcome: string }).outcome).sort(),
+        JSON.stringify(both),
+      ).toEqual(["skipped", "succeeded"]);
       expect(looked).toBe(3);
     }
   });
@@ -335,7 +340,10 @@ describe("the end of a run", () => {
   });
 
   it("goes to a step that reaches the database, where the job has one", () => {
-    for (const one of jobs) expect(recorderOf(one)?.where, one.name).toBe("database");
+    for (const one of jobs) {
+      if (!one.steps.some(({ where }) => where === "database")) continue;
+      expect(recorderOf(one)?.where, one.name).toBe("database");
+    }
   });
 });
 
