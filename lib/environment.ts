@@ -1,5 +1,5 @@
 import type { JobConfig } from "./config/schema.ts";
-import type { ClientLogin, Session } from "./ports/databases.ts";
+import type { ClientLogin, Endpoint, Session } from "./ports/databases.ts";
 import type { Ports } from "./ports/index.ts";
 
 /** Something that jobs can run against: a running sandbox, a server by URL, AWS. */
@@ -15,6 +15,8 @@ export interface Environment {
     signal?: AbortSignal;
     /** Another database of the same server. */
     database?: string;
+    /** An instance that was restored from this one's backup, where the same login holds. */
+    restored?: Endpoint;
   }): Promise<Session>;
   /** The same login for PostgreSQL's own programs, where they may be run. */
   clientLogin?(): Promise<ClientLogin>;

@@ -52,7 +52,17 @@ const foundations = [
   "alarms",
 ];
 /** Work that jobs are made of: pure, or speaking SQL through a session. */
-const core = ["retention", "drill", "routing", "maintenance", "vacuum", "reindex", "install", "pooling"];
+const core = [
+  "retention",
+  "drill",
+  "routing",
+  "maintenance",
+  "vacuum",
+  "reindex",
+  "install",
+  "pooling",
+  "table-restore",
+];
 
 /** What each layer may import beside itself. Types of the configuration are open to all. */
 const allowed: Record<string, string[]> = {

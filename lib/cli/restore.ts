@@ -3,19 +3,11 @@ import type { Environment } from "../environment.ts";
 import { UsageError } from "../errors.ts";
 import type { RestoreRequest, RestoreTarget } from "../ports/backups.ts";
 import type { Endpoint } from "../ports/databases.ts";
-import { compactTime } from "../retention/calendar.ts";
 import { backupsOf } from "./backup.ts";
-import type { GlobalOptions, Register } from "./cli.ts";
-import { parseMoment } from "./moment.ts";
-
-interface RestoreOptions extends GlobalOptions {
-  toTime?: string;
-  backup?: string;
-  latest?: boolean;
-  name?: string;
-  verify?: boolean;
-  discard?: string;
-}
+import type { Register } from "./cli.ts";
+import { wholeNumber } from "./options.ts";
+import { type RestoreOptions, restoreRequest } from "./restore-request.ts";
+import { requireWholeOptions, restoreOneTable } from "./restore-table.ts";
 
 export interface RestoredInstance {
   name: string;
@@ -27,23 +19,6 @@ export interface RestoredInstance {
   seconds: number;
   /** With --verify. */
   proved?: Proved;
-}
-
-/** Which restore the options ask for. @throws UsageError when they contradict each other */
-export function restoreRequest(options: RestoreOptions, now: Date): RestoreRequest {
-  const name = options.name ?? `restore-${compactTime(now)}`;
-  if (options.latest === true && options.toTime !== undefined) {
-    throw new UsageError("--latest and --to-time exclude each other");
-  }
-  const from = options.backup === undefined ? {} : { fromBackupId: options.backup };
-  if (options.toTime !== undefined) {
-    return { name, target: { kind: "time", time: parseMoment(options.toTime) }, ...from };
-  }
-  if (options.latest === true) return { name, target: { kind: "latest" }, ...from };
-  if (options.backup !== undefined) return { name, target: { kind: "backup", backupId: options.backup } };
-  throw new UsageError("nothing says what to restore", {
-    remedy: "give --to-time 2026-01-02T03:04:05Z, --backup ID or --latest",
-  });
 }
 
 /**
@@ -137,9 +112,25 @@ export const registerRestore: Register = (program, cli) => {
     .option("--name <name>", "name of the new instance (default: restore-<date and time>)")
     .option("--verify", "prove the restored data as the drill does")
     .option("--discard <name>", "stop and delete an instance that was restored")
+    .option(
+      "--table <name>",
+      "only this table, as in SQL with its schema: beside the original, or in its place when that is gone",
+    )
+    .option("--where <condition>", "with --table: only its rows that meet this SQL condition")
+    .option("--as <name>", "with --table: its name (default: <table>_restored_<date and time>)")
+    .option("--swap", "with --table: then put it in the original's place, in one transaction")
+    .option("--keep-as <name>", "with --swap: the original's name afterwards (default: <table>_before_…)")
+    .option(
+      "--lock-wait <seconds>",
+      "with --table: how long to wait for locks on the original (default: 5)",
+      wholeNumber(1, 300),
+    )
+    .option("--dry-run", "with --table: say what would be restored, and change nothing")
     .action(async (_: unknown, command) => {
       const options = command.optsWithGlobals() as RestoreOptions;
       if (options.discard !== undefined) return discard(options, options.discard);
+      if (options.table !== undefined) return restoreOneTable(cli, options, options.table);
+      requireWholeOptions(options);
       // Wrong options are said before anything is opened.
       restoreRequest(options, new Date(0));
       const environment = await cli.open(options);

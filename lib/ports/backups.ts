@@ -63,6 +63,8 @@ export interface RestoreRequest {
   target: RestoreTarget;
   /** Start from this backup instead of the newest one before the target. */
   fromBackupId?: string;
+  /** It is for the calling process alone: where the adapter can, it disappears with it, also when that is killed. */
+  ephemeral?: boolean;
 }
 
 export type RestoreState =

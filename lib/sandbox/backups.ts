@@ -1,4 +1,4 @@
-import { readdir, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { PgkeepError } from "../errors.ts";
@@ -15,6 +15,7 @@ import { BackupStore, requireBackupId, type StoredBackup } from "./backup-store.
 import { takeBaseBackup } from "./base-backup.ts";
 import { exists } from "./owner.ts";
 import { runningPostmaster } from "./processes.ts";
+import { guardDirectory, markGuarded } from "./reaper.ts";
 import { runRestore } from "./restore.ts";
 import { checkFiles, problemText } from "./restore-copy.ts";
 import { RestoreDirectory, type RestoreMarker, sameRequest, targetText } from "./restore-directory.ts";
@@ -67,6 +68,8 @@ class SandboxBackups implements Backups {
   private readonly store: BackupStore;
   private readonly options: Required<SandboxBackupsOptions>;
   private readonly restores = new Map<string, Work>();
+  /** Of ephemeral ones: tells the guard that there is nothing left to clean up. */
+  private readonly guards = new Map<string, () => void>();
 
   constructor(state: BackupPlaces, options: SandboxBackupsOptions) {
     this.state = state;
@@ -241,13 +244,15 @@ class SandboxBackups implements Backups {
       }
       // What a killed restore has left cannot be told from a whole one: begin again.
       await directory.remove();
+      if (request.ephemeral === true) this.guards.set(request.name, await guardDirectory(directory.path));
       work = this.begin(request, directory);
       this.restores.set(request.name, work);
     } else if (!sameRequest(await this.markerOf(directory, request), request)) {
       throw otherTarget(request, await this.markerOf(directory, request));
     }
     await Promise.race([work.settled, delay(this.options.patienceMilliseconds, undefined, { ref: false })]);
-    if (work.result === undefined) return { status: "restoring", detail: "copying files and replaying WAL", pollAfterSeconds };
+    if (work.result === undefined)
+      return { status: "restoring", detail: "copying files and replaying WAL", pollAfterSeconds };
     this.restores.delete(request.name);
     if ("error" in work.result) throw work.result.error;
     return this.available(directory, work.result.marker);
@@ -270,6 +275,8 @@ class SandboxBackups implements Backups {
       this.restores.delete(name);
     }
     await this.directoryOf(name).remove();
+    this.guards.get(name)?.();
+    this.guards.delete(name);
   }
 
   private begin(request: RestoreRequest, directory: RestoreDirectory): Work {
@@ -283,6 +290,10 @@ class SandboxBackups implements Backups {
       state: "restoring",
     };
     const run = async () => {
+      if (request.ephemeral === true) {
+        await mkdir(directory.path, { recursive: true, mode: 0o700 });
+        await markGuarded(directory.path);
+      }
       await directory.begin(marker);
       const finished = await runRestore(this.source(), request, directory, marker, abort.signal);
       await directory.write(finished);

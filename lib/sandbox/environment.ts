@@ -22,11 +22,12 @@ export function sandboxEnvironment(state: SandboxState, config: DatabaseConfig):
       notifications: fileNotifications(state.notificationsFile),
       clock: systemClock,
     },
-    connectAsMaster: ({ database = state.database, ...options } = {}) =>
+    connectAsMaster: ({ database = state.database, restored, ...options } = {}) =>
       connect(
         {
           host: "127.0.0.1",
           port: state.primary.port,
+          ...restored,
           database,
           ...state.master,
           applicationName: "pgkeep master",

@@ -75,13 +75,13 @@ export async function makeGuardedDirectory(
   const parent = await realpath(options.parent ?? tmpdir());
   const path = join(parent, `${options.prefix ?? "pgkeep-"}${randomBytes(6).toString("hex")}`);
   // Before the directory exists: there is no moment at which a kill could leave it behind.
-  const release = await guard(path);
+  const release = await guardDirectory(path);
   const remove = async () => {
     await removeMarked(path);
     release();
   };
   await mkdir(path, { mode: 0o700 });
-  await writeFile(join(path, markerName), markerText, { mode: 0o600 });
+  await markGuarded(path);
   try {
     await giveTo(owner, path);
     if (!(await canReach(owner, path))) {
@@ -96,8 +96,16 @@ export async function makeGuardedDirectory(
   }
 }
 
-/** Resolves to a function that tells the guard to do nothing, as we have cleaned up ourselves. */
-async function guard(path: string): Promise<() => void> {
+/** Marks a directory as one that its guard removes. */
+export async function markGuarded(path: string): Promise<void> {
+  await writeFile(join(path, markerName), markerText, { mode: 0o600 });
+}
+
+/**
+ * Starts the guard of a directory that is about to be made and marked. Resolves to a function that tells the
+ * guard to do nothing, as we have cleaned up ourselves.
+ */
+export async function guardDirectory(path: string): Promise<() => void> {
   const process = spawn("/bin/sh", ["-c", script, "pgkeep-reaper", path], {
     detached: true,
     stdio: ["pipe", "ignore", "ignore"],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { parseMoment } from "../../lib/cli/moment.ts";
-import { restoreRequest } from "../../lib/cli/restore.ts";
+import { restoreRequest } from "../../lib/cli/restore-request.ts";
 
 describe("a moment on the command line", () => {
   it.each([
