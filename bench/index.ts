@@ -1,19 +1,24 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import Table from "cli-table3";
 import type { BenchResult } from "./bench.ts";
+import { benchDump, benchDumpRestore } from "./dump.ts";
 import { benchHealth } from "./health.ts";
 import { benchLambda } from "./lambda.ts";
 import { benchPruning } from "./pruning.ts";
 import { benchReady } from "./ready.ts";
+import { benchReindex } from "./reindex.ts";
 import { benchVacuum } from "./vacuum.ts";
 
 /** `npm run bench [name…]`: each figure against a baseline of the same run; exits with 1 when a bound is broken. */
 const benches: Record<string, () => Promise<BenchResult>> = {
   ready: benchReady,
   vacuum: benchVacuum,
+  reindex: benchReindex,
   health: benchHealth,
   pruning: benchPruning,
   lambda: benchLambda,
+  dump: benchDump,
+  "dump-restore": benchDumpRestore,
 };
 
 const chosen = process.argv.slice(2);

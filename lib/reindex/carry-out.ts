@@ -42,6 +42,8 @@ export interface Opened {
   records: RebuildRecords;
   headroom: Headroom;
   blockBytes: number;
+  /** Rebuilds of which something is left that could not be removed yet. */
+  unsettled: Map<number, RebuildRecord>;
   remainingSeconds(): number;
 }
 
@@ -93,8 +95,8 @@ export async function carryOut(
         const why = run.deadline.aborted
           ? "the run was ended before its turn"
           : "the run broke off before its turn";
-        const wasStarted = rebuilder.wasStarted(work);
-        if (!wasStarted) leave(report, work, rebuilder.predict(work), why);
+        if (run.deadline.aborted) await rebuilder.forget(work);
+        if (!rebuilder.wasStarted(work)) leave(report, work, rebuilder.predict(work), why);
         for (const { work: rest } of queue) leave(report, rest, rebuilder.predict(rest), why);
         break;
       }
@@ -135,6 +137,18 @@ class Rebuilder {
     return this.started.has(work.facts.oid);
   }
 
+  /** The run was ended while it noted that it would begin. */
+  async forget(work: Work): Promise<void> {
+    const { run, opened } = this;
+    if (this.started.has(work.facts.oid) || opened.unsettled.has(work.facts.oid)) return;
+    try {
+      const fresh = await run.connect({ statementTimeoutMilliseconds: 2_000 });
+      await opened.records.end(fresh, { indexOid: work.facts.oid }).finally(() => fresh.close());
+    } catch {
+      // Then the next run finds that there is nothing to clean up.
+    }
+  }
+
   async attempt(work: Work, isSecond: boolean, position: string): Promise<Attempt> {
     const { run, opened, report } = this;
     run.deadline.throwIfAborted();
@@ -151,6 +165,7 @@ class Rebuilder {
     }
     const obstacles = await this.waitForObstacles(work, isSecond);
     if (obstacles.length > 0) return { kind: "later", obstacles };
+    await limitStatements(opened.session, opened.remainingSeconds());
     const record = await opened.records.begin(opened.session, work.facts);
     if (record === undefined) return { kind: "over" };
     run.progress(`reindexing ${work.facts.schema}.${work.facts.index} (${position})`);
@@ -171,7 +186,6 @@ class Rebuilder {
 
   private async rebuild(work: Work, record: RebuildRecord & { bytes: number }): Promise<Attempt> {
     const { run, opened, report } = this;
-    await limitStatements(opened.session, opened.remainingSeconds());
     const begin = performance.now();
     const { result, yieldedTo } = await this.watcher.during(
       record.backendPid,
@@ -218,12 +232,15 @@ class Rebuilder {
     result: PromiseSettledResult<unknown>,
   ): Promise<Settlement> {
     const { run, opened, report } = this;
-    const isUsable = result.status === "fulfilled" || (!run.deadline.aborted && !isLost(result.reason));
-    if (isUsable) {
-      if (result.status === "rejected") await limitStatements(opened.session, cleaningSeconds);
-      const settlement = await settle(opened.session, opened.records, record);
-      noteSettlement(report, record, settlement);
-      return settlement;
+    if (result.status === "fulfilled" || (!run.deadline.aborted && !isLost(result.reason))) {
+      try {
+        if (result.status === "rejected") await limitStatements(opened.session, cleaningSeconds);
+        const settlement = await settle(opened.session, opened.records, record);
+        this.note(record, settlement);
+        return settlement;
+      } catch (error) {
+        if (!run.deadline.aborted && !isLost(error)) throw error;
+      }
     }
     const fresh = await run
       .connect({ statementTimeoutMilliseconds: cleaningSeconds * 1000 })
@@ -232,7 +249,7 @@ class Rebuilder {
       if (fresh === undefined) throw new PgkeepError("unreachable", "no connection");
       await endOrphan(fresh, run.clock, record);
       const settlement = await settle(fresh, opened.records, record);
-      noteSettlement(report, record, settlement);
+      this.note(record, settlement);
       return settlement;
     } catch (error) {
       report.notes.push(
@@ -244,6 +261,10 @@ class Rebuilder {
     } finally {
       await fresh?.close();
     }
+  }
+
+  private note(record: RebuildRecord, settlement: Settlement): void {
+    noteSettlement(this.report, this.opened.unsettled, record, settlement);
   }
 
   private noteUndone(
@@ -323,8 +344,29 @@ function isLost(error: unknown): boolean {
   return error instanceof PgkeepError && error.code === "unreachable";
 }
 
-export function noteSettlement(report: ReindexReport, record: RebuildRecord, settlement: Settlement): void {
-  const of = qualified(record.schema, record.index);
-  for (const index of settlement.dropped) add(report.leftoversDropped, { ...index, of });
-  for (const index of settlement.remaining) add(report.leftoversRemaining, { ...index, of });
+/** Keeps what could not be removed in `unsettled`, for another try at the end of the run. */
+export function noteSettlement(
+  report: ReindexReport,
+  unsettled: Map<number, RebuildRecord>,
+  record: RebuildRecord,
+  settlement: Settlement,
+): void {
+  for (const index of settlement.dropped) add(report.leftoversDropped, { ...index, of: nameOf(record) });
+  if (settlement.remaining.length === 0) unsettled.delete(record.indexOid);
+  // What an earlier attempt has left is not lost sight of.
+  else if (!unsettled.has(record.indexOid)) unsettled.set(record.indexOid, record);
 }
+
+/** Tries once more to remove what is left, and reports what stays. */
+export async function removeRemaining(opened: Opened, report: ReindexReport): Promise<void> {
+  if (opened.unsettled.size === 0) return;
+  await limitStatements(opened.session, Math.max(cleaningSeconds, opened.remainingSeconds()));
+  for (const record of [...opened.unsettled.values()]) {
+    const settlement = await settle(opened.session, opened.records, record);
+    noteSettlement(report, opened.unsettled, record, settlement);
+    for (const index of settlement.remaining)
+      add(report.leftoversRemaining, { ...index, of: nameOf(record) });
+  }
+}
+
+const nameOf = (record: RebuildRecord) => qualified(record.schema, record.index);

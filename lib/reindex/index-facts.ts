@@ -51,7 +51,9 @@ export interface IndexFacts {
 export interface IndexesWanted {
   indexes?: readonly IndexName[];
   tables?: readonly TableName[];
-  /** Valid indexes below this size are left out, unless named. */
+  /** Those that an interrupted run was at. */
+  interrupted: ReadonlySet<number>;
+  /** Other valid indexes below this size are left out, unless named. */
   minimumBytes: number;
 }
 
@@ -80,6 +82,7 @@ export async function readIndexes(session: Session, wanted: IndexesWanted): Prom
     (wanted.indexes ?? []).map((name) => name.index),
     (wanted.tables ?? []).map((name) => name.schema),
     (wanted.tables ?? []).map((name) => name.table),
+    [...wanted.interrupted],
   ];
   const rows = await readWith("coalesce(pg_relation_size(i.oid) / b.size, i.relpages)").catch((error) => {
     if (hasSqlState(error, SqlState.lockNotAvailable, SqlState.queryCanceled)) return readWith("i.relpages");
@@ -161,12 +164,11 @@ with recursive named as (
   select i.*, x.indrelid, x.indisvalid, x.indislive, x.indisready, x.indisunique, x.indisexclusion, x.indkey, x.indclass, x.indcollation,
          x.indoption, x.indnkeyatts, x.indnatts, x.indexprs, x.indpred
     from sized i join pg_index x on x.indexrelid = i.oid
-   where i.requested or not x.indisvalid or i.oid >= ${firstUserOid} and i.pages * i.block_size >= $1::int8
+   where i.requested or not x.indisvalid or i.oid = any($6::oid[]) or i.oid >= ${firstUserOid} and i.pages * i.block_size >= $1::int8
 )
 select i.oid::int8 as oid, n.nspname::text as schema, i.relname::text as index, c.oid::int8 as "tableOid", c.relname::text as table,
        am.amname::text as method,
-       case when c.relkind = 't' then (select t.oid::regclass::text from pg_class t where t.reltoastrelid = c.oid) end
-         as "toastOf",
+       owner.oid::regclass::text as "toastOf",
        c.oid < ${firstUserOid} as "isSystem", i.indisvalid as "isValid", i.indislive as "isLive",
        i.indisexclusion as "isExclusion",
        exists (select from pg_constraint k where k.conindid = i.oid and k.contype in ('p', 'u', 'x')) as "backsConstraint",
@@ -187,8 +189,7 @@ select i.oid::int8 as oid, n.nspname::text as schema, i.relname::text as index, 
          -- The fourth support function says whether equal means the same bytes; with a nondeterministic collation it does not.
          and not exists (select from unnest(i.indclass::oid[], i.indcollation::oid[]) as k(operators, rules)
                            join pg_opclass oc on oc.oid = k.operators
-                           left join pg_collation co on co.oid = k.rules
-                          where co.collisdeterministic is false
+                           where (select co.collisdeterministic from pg_collation co where co.oid = k.rules) is false
                              or not exists (select from pg_amproc p where p.amprocfamily = oc.opcfamily and p.amprocnum = 4
                                               and p.amproclefttype = oc.opcintype)) as deduplicates,
        i.requested as "isRequested",
@@ -198,6 +199,7 @@ select i.oid::int8 as oid, n.nspname::text as schema, i.relname::text as index, 
        has_schema_privilege(n.oid, 'USAGE') as "mayUseSchema"
   from chosen i
   join pg_class c on c.oid = i.indrelid
+  left join (select oid, reltoastrelid from pg_class where reltoastrelid <> 0) as owner on owner.reltoastrelid = c.oid
   join pg_namespace n on n.oid = i.relnamespace
   join pg_am am on am.oid = i.relam
  cross join lateral (select ${definitionSql("i", "i")} as definition) d

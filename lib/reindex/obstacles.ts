@@ -65,7 +65,10 @@ select 'old transaction' as kind, a.pid, a."user", a.application, a.state, a.sec
 union all
 select distinct 'prepared transaction', null::int, p.owner::text, null, null,
        extract(epoch from clock_timestamp() - p.prepared)::float8, p.gid, null::int8
-  from locks l join pg_prepared_xacts p on p.transaction::text = split_part(l.virtualtransaction, '/', 2)
+  from locks l
+  -- Its locks have no process; the one on its own id has the same virtual transaction.
+  join pg_locks own on own.locktype = 'transactionid' and own.pid is null and own.virtualtransaction = l.virtualtransaction
+  join pg_prepared_xacts p on p.transaction = own.transactionid
  where l.pid is null
 union all
 select 'lock', l.pid, a."user", a.application, a.state, a.seconds,

@@ -16,7 +16,7 @@ export interface RebuildRecord {
 }
 
 const columns = `index_oid::int8 as "indexOid", table_oid::int8 as "tableOid", schema_name as schema, table_name as table,
-  index_name as index, definition, indexes_before::int8[] as "indexesBefore",
+  index_name as index, definition, to_jsonb(indexes_before::int8[]) as "indexesBefore",
   backend_pid as "backendPid", backend_started_at::text as "backendStartedAt"`;
 
 /**
@@ -98,7 +98,7 @@ export class RebuildRecords {
     return rows[0];
   }
 
-  async end(session: Session, record: RebuildRecord): Promise<void> {
+  async end(session: Session, record: Pick<RebuildRecord, "indexOid">): Promise<void> {
     if (this.obstacle !== null) return;
     await session.query("delete from pgkeep.index_rebuild where index_oid = $1", [record.indexOid]);
   }

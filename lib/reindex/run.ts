@@ -3,7 +3,7 @@ import { Pace } from "../maintenance/pace.ts";
 import type { Session } from "../ports/databases.ts";
 import { hasSqlState } from "../postgres/errors.ts";
 import { qualified } from "../postgres/identifiers.ts";
-import { carryOut, noteSettlement, type Opened, type ReindexRun } from "./carry-out.ts";
+import { carryOut, noteSettlement, type Opened, type ReindexRun, removeRemaining } from "./carry-out.ts";
 import { type IndexFacts, readIndexes } from "./index-facts.ts";
 import { endOrphan, findLeftovers, settle } from "./leftovers.ts";
 import { measureAll } from "./measure.ts";
@@ -52,6 +52,7 @@ export async function reindexByNeed(run: ReindexRun): Promise<ReindexOutcome> {
       blockBytes: await prepare(session),
       records: await RebuildRecords.open(session),
       headroom: await readHeadroom(session, run.storage),
+      unsettled: new Map(),
       remainingSeconds: () => run.budgetSeconds - elapsedSeconds(),
     };
     const report = emptyReport(run, opened);
@@ -60,6 +61,7 @@ export async function reindexByNeed(run: ReindexRun): Promise<ReindexOutcome> {
       await readIndexes(session, {
         ...(run.wanted.indexes === undefined ? {} : { indexes: run.wanted.indexes }),
         ...(run.wanted.tables === undefined ? {} : { tables: run.wanted.tables }),
+        interrupted,
         minimumBytes: run.minimumBytes,
       })
     ).filter((index) => isWanted(run, index, interrupted));
@@ -71,6 +73,7 @@ export async function reindexByNeed(run: ReindexRun): Promise<ReindexOutcome> {
     else {
       await waitPatiently(session, run);
       problem = await carryOut(run, opened, planned, report);
+      if (problem === undefined && !report.interrupted) await removeRemaining(opened, report);
     }
     report.secondsUsed = rounded(elapsedSeconds());
     return { report: bounded(report), problem: problem ?? remainingProblem(report) };
@@ -136,7 +139,7 @@ async function cleanUp(run: ReindexRun, opened: Opened, report: ReindexReport): 
         );
       }
       const settlement = await settle(session, records, record);
-      noteSettlement(report, record, settlement);
+      noteSettlement(report, opened.unsettled, record, settlement);
       if (settlement.state === "rebuilt")
         report.notes.push(`the rebuild of ${of} that a killed run began is complete`);
       else interrupted.add(record.indexOid);
