@@ -7,6 +7,7 @@ import { stepCode } from "../constructs/bundle.ts";
 import { ScheduledJob } from "../constructs/job.ts";
 import type { DatabasePlatform } from "../constructs/platform.ts";
 import type { CodeFor } from "../constructs/step-function.ts";
+import { assertWindowsClear } from "../constructs/windows.ts";
 import { jobs as allJobs } from "../jobs/index.ts";
 import type { Job } from "../jobs/job.ts";
 
@@ -28,6 +29,7 @@ export class MaintenanceStack extends Stack {
   constructor(scope: Construct, id: string, props: MaintenanceStackProps) {
     const { platform, jobs = allJobs, codeFor = stepCode, grants = awsGrants, ...stackProps } = props;
     super(scope, id, stackProps);
+    assertWindowsClear(platform.config, jobs);
     const name = `pgkeep-${platform.config.key}`;
     this.deadLetterQueue = new Queue(this, "Undelivered", {
       queueName: `${name}-undelivered`,

@@ -700,7 +700,195 @@ specify(
     ],
     [
       cacheWindows("10:00-11:00", "sat:23:00-sun:04:01"),
-      "warning cache.maintenanceWindow (line 1): sat:23:00-sun:04:01 overlaps maintenance.window, sun:04:00-sun:05:00; both may be away at once",
+      "warning cache.maintenanceWindow (line 1): sat:23:00-sun:04:01 overlaps maintenance.window, sat:22:30-sat:23:30; both may be away at once",
+    ],
+  ],
+);
+
+const keyArn = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const restoring = (fields: string, more = "") => `database: {restoreFrom: {${fields}}${more}}`;
+const aurora = ", topology: aurora";
+
+specify(
+  "restore-source-complete",
+  [
+    restoring(`snapshotId: pgkeep-shop-1, kmsKeyArn: "${keyArn}"`),
+    restoring("snapshotId: pgkeep-shop-1", aurora),
+    restoring(`resourceId: db-ABCDEFGH, latest: true, kmsKeyArn: "${keyArn}"`),
+    restoring('resourceId: cluster-ABCDEFGH, time: "2026-01-02T03:04:05Z"', aurora),
+  ],
+  [
+    [
+      restoring("snapshotId: pgkeep-shop-1"),
+      "error database.restoreFrom.kmsKeyArn (line 1): missing; an instance keeps the key of its source: give its ARN (`aws rds describe-db-snapshots` and `describe-db-instances` show it as KmsKeyId)",
+    ],
+    [
+      restoring("latest: true"),
+      "error database.restoreFrom.latest (line 1): says nothing by itself; give snapshotId, or resourceId for a moment",
+    ],
+    [
+      restoring("resourceId: cluster-ABCDEFGH", aurora),
+      "error database.restoreFrom.time (line 1): missing; give time, or latest: true",
+    ],
+    [
+      restoring('resourceId: cluster-ABCDEFGH, latest: true, time: "2026-01-02T03:04:05Z"', aurora),
+      "error database.restoreFrom.latest (line 1): beside time; give one of the two",
+    ],
+    [
+      restoring("resourceId: cluster-ABCDEFGH, snapshotId: a, latest: true", aurora),
+      "error database.restoreFrom.resourceId (line 1): beside snapshotId; give one of the two, a snapshot or a moment",
+    ],
+    [
+      restoring('snapshotId: a, time: "2026-01-02T03:04:05Z"', aurora),
+      "error database.restoreFrom.time (line 1): a snapshot is of one moment; leave it out, or give resourceId instead of snapshotId",
+    ],
+  ],
+);
+
+specify(
+  "restore-source-fits-topology",
+  [restoring('snapshotId: "arn:aws:rds:eu-west-1:123456789012:cluster-snapshot:a"', aurora)],
+  [
+    [
+      restoring(`resourceId: cluster-ABCDEFGH, latest: true, kmsKeyArn: "${keyArn}"`),
+      "error database.restoreFrom.resourceId (line 1): cluster-ABCDEFGH cannot become the topology instance; give a resource id that begins with db-, or restore a snapshot",
+    ],
+    [
+      restoring(
+        `snapshotId: "arn:aws:rds:eu-west-1:123456789012:cluster-snapshot:a", kmsKeyArn: "${keyArn}"`,
+      ),
+      "error database.restoreFrom.snapshotId (line 1): is a snapshot of a cluster; give one of an instance, or set database.topology to aurora or multi-az-cluster",
+    ],
+  ],
+);
+
+specify(
+  "restore-moment-passed",
+  [restoring('resourceId: cluster-ABCDEFGH, time: "2026-05-31T23:59:59Z"', aurora)],
+  [
+    [
+      restoring('resourceId: cluster-ABCDEFGH, time: "2026-06-01T00:00:00Z"', aurora),
+      "error database.restoreFrom.time (line 1): 2026-06-01T00:00:00Z is still to come; give a moment that has been",
+    ],
+    [
+      restoring('resourceId: cluster-ABCDEFGH, time: "2026-02-30T00:00:00Z"', aurora),
+      "error database.restoreFrom.time (line 1): 2026-02-30T00:00:00Z is no moment of the calendar",
+    ],
+  ],
+);
+
+const home = "account: {region: eu-west-1}\n";
+
+specify(
+  "home-region-known",
+  [
+    `${home}backups: {replicateToRegion: eu-central-1, copyToRegions: [eu-central-1]}`,
+    `${home}replicas: {disasterRecovery: {region: us-east-1}}`,
+    "backups: {copyToRegions: [eu-west-1]}",
+  ],
+  [
+    [
+      "backups: {replicateToRegion: eu-central-1}",
+      "error backups.replicateToRegion (line 1): eu-central-1 needs to know which region it is apart from; give account.region, the region that is deployed to",
+    ],
+    [
+      "replicas: {disasterRecovery: {region: us-east-1}}",
+      "error replicas.disasterRecovery.region (line 1): us-east-1 needs to know which region it is apart from; give account.region, the region that is deployed to",
+    ],
+    [
+      `${home}backups: {copyToRegions: [us-east-1, eu-west-1]}`,
+      "error backups.copyToRegions (line 2): eu-west-1 is account.region itself; name another region, or leave it out",
+    ],
+  ],
+);
+
+specify(
+  "disaster-recovery-possible",
+  [
+    `${home}replicas: {disasterRecovery: {region: us-east-1, existingVpcId: vpc-00000001, existingSubnetIds: [subnet-00000001, subnet-00000002]}}`,
+  ],
+  [
+    [
+      `${home}database: {topology: aurora}\nreplicas: {disasterRecovery: {region: us-east-1}}`,
+      "error replicas.disasterRecovery.region (line 3): only an instance can have a replica in another region; name the region in backups.copyToRegions and restore there, or put an Aurora global database around the cluster yourself",
+    ],
+    [
+      `${home}database: {topology: multi-az-cluster}\nreplicas: {disasterRecovery: {region: us-east-1}}`,
+      "error replicas.disasterRecovery.region (line 3): only an instance can have a replica in another region; a multi-az-cluster replicates within its region only; set database.topology to instance",
+    ],
+    [
+      "replicas: {disasterRecovery: {promoted: true}}",
+      "error replicas.disasterRecovery.promoted (line 1): says nothing by itself; give replicas.disasterRecovery.region too",
+    ],
+    [
+      `${home}replicas: {disasterRecovery: {region: us-east-1, existingVpcId: vpc-00000001, existingSubnetIds: [subnet-00000001]}}`,
+      "error replicas.disasterRecovery.existingSubnetIds (line 2): at least 2 isolated subnets of vpc-00000001, in zones of their own",
+    ],
+  ],
+);
+
+specify(
+  "backup-replication-possible",
+  [
+    `${home}backups: {replicateToRegion: eu-central-1, replicationKeyArn: "${keyArn.replace("eu-west", "eu-central")}"}`,
+  ],
+  [
+    [
+      `${home}database: {topology: aurora}\nbackups: {replicateToRegion: eu-central-1}`,
+      "error backups.replicateToRegion (line 3): RDS replicates the automated backups of instances only; name the region in backups.copyToRegions, or set database.topology to instance",
+    ],
+    [
+      `${home}backups: {replicateToRegion: eu-central-1, replicationKeyArn: "${keyArn}"}`,
+      "error backups.replicationKeyArn (line 2): is a key in eu-west-1; give one in eu-central-1, or leave it out and one is made",
+    ],
+    [
+      "backups: {replicatedDays: 3}",
+      "error backups.replicatedDays (line 1): says nothing by itself; give backups.replicateToRegion too",
+    ],
+  ],
+);
+
+specify(
+  "copies-possible",
+  ["{database: {topology: aurora}, backups: {copyToRegions: [eu-west-2]}}"],
+  [
+    [
+      "{database: {topology: multi-az-cluster}, backups: {copyToRegions: [eu-west-2]}}",
+      "error backups.copyToRegions (line 1): RDS does not copy snapshots of a multi-az-cluster; leave it out, or set database.topology to instance or aurora",
+    ],
+  ],
+);
+
+specify(
+  "reader-endpoint-possible",
+  ["{database: {topology: aurora}, pooling: {readerEndpoint: true}}", "pooling: {readerEndpoint: false}"],
+  [
+    [
+      "pooling: {readerEndpoint: true}",
+      "error pooling.readerEndpoint (line 1): the proxy before an instance serves its writer only; leave it out and read from the replicas that the routing document names, or set database.topology to aurora",
+    ],
+    [
+      "{database: {topology: aurora}, replicas: {count: 0}, pooling: {readerEndpoint: true}}",
+      "error pooling.readerEndpoint (line 1): there is no replica to read from; set replicas.count to 1 or more",
+    ],
+    [
+      "pooling: {readerEndpoint: true, enabled: false}",
+      "error pooling.readerEndpoint (line 1): there is no proxy; set pooling.enabled to true",
+    ],
+  ],
+);
+
+specify(
+  "pooler-hears-settings",
+  ["", "pooling: {enabled: false, maxClientConnections: 50}", "pooling: {idleClientTimeoutSeconds: 60}"],
+  [
+    [
+      "pooling: {maxClientConnections: 50}",
+      "warning pooling.maxClientConnections (line 1): 50 is for PgBouncer only; RDS Proxy takes clients without a limit and lets them wait pooling.borrowTimeoutSeconds for a connection",
+    ],
+    [
+      "pooling: {idleTimeoutSeconds: 60}",
+      "warning pooling.idleTimeoutSeconds (line 1): 60 is for PgBouncer only; RDS Proxy keeps up to pooling.poolSize idle connections open for as long as it likes",
     ],
   ],
 );

@@ -17,4 +17,14 @@ it("a team puts one database into an app of its own, from the constructs alone",
     UpdateReplacePolicy: "Snapshot",
   });
   template.resourceCountIs("AWS::Lambda::Function", 0);
+  const policies = Object.values(template.findResources("AWS::IAM::Policy")) as unknown as {
+    Properties: { PolicyDocument: { Statement: { Action: string; Resource: unknown }[] } };
+  }[];
+  const granted = policies
+    .flatMap(({ Properties }) => Properties.PolicyDocument.Statement)
+    .filter(({ Action }) => Action === "rds-db:connect");
+  expect(granted).toHaveLength(2);
+  expect(JSON.stringify(granted[0]?.Resource)).toMatch(/DBProxyArn.*\/orders_app"/);
+  // The primary and two replicas.
+  expect(granted[1]?.Resource).toHaveLength(3);
 });
