@@ -37,7 +37,7 @@ const otherLimits: Record<keyof DatabaseConfig["alarms"], string> = {
 };
 
 describe("synthesis", () => {
-  it("makes the same templates and the same asset hashes each time", () => {
+  it("makes the same templates and the same asset hashes each time", { timeout: 180_000 }, () => {
     const once = synthesizer.text(shop(), { bundle: true });
     expect(Object.keys(files(once)).length).toBeGreaterThan(3);
     expect(changed(once, synthesizer.text(shop(), { bundle: true }))).toEqual([]);

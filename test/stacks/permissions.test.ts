@@ -338,7 +338,7 @@ function rolesOf(topology: (typeof topologies)[number]): Identity[] {
 describe.each(topologies)("roles of a database of topology %s", (topology) => {
   const roles = () => rolesOf(topology);
 
-  beforeAll(() => void assemblyOf(topology));
+  beforeAll(() => void assemblyOf(topology), 300_000);
 
   it("exist, and each Lambda has one of its own, with statements of its own", () => {
     const lambdas = roles().filter(({ lambda }) => lambda !== undefined);
