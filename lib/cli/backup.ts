@@ -24,7 +24,7 @@ export interface BackupList {
 
 export async function listBackups(backups: Backups, config: JobConfig, now: Date): Promise<BackupList> {
   const list = await backups.list();
-  const plan = planRetention(list, now, retentionPolicy(config));
+  const plan = planRetention(list, now, retentionPolicy(config, backups));
   const reasons = new Map(plan.keep.map((kept) => [kept.id, kept.reasons]));
   return {
     backups: list.map((backup) => ({ ...backup, keptFor: reasons.get(backup.id) ?? [] })),

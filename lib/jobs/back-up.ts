@@ -228,7 +228,7 @@ export async function pruneBackups(
   now: Date,
   options: { dryRun: boolean; signal?: AbortSignal },
 ): Promise<Pruned> {
-  const plan = planRetention(await backups.list(), now, retentionPolicy(config));
+  const plan = planRetention(await backups.list(), now, retentionPolicy(config, backups));
   const pruned: Pruned = {
     kept: plan.keep.length,
     deleted: [],
@@ -256,9 +256,17 @@ export async function pruneBackups(
   return pruned;
 }
 
-export function retentionPolicy(config: JobConfig): RetentionPolicy {
-  const { keepDaily, keepWeekly, keepMonthly } = config.backups;
-  return { daily: keepDaily, weekly: keepWeekly, monthly: keepMonthly };
+export function retentionPolicy(
+  config: JobConfig,
+  { recoversFromBackups }: Pick<Backups, "recoversFromBackups">,
+): RetentionPolicy {
+  const { keepDaily, keepWeekly, keepMonthly, pointInTimeRecoveryDays } = config.backups;
+  return {
+    daily: keepDaily,
+    weekly: keepWeekly,
+    monthly: keepMonthly,
+    ...(recoversFromBackups === true ? { recoveryDays: pointInTimeRecoveryDays } : {}),
+  };
 }
 
 function describeReport(report: BackUpReport): string[] {

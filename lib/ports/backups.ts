@@ -80,6 +80,8 @@ export type RestoreState =
 
 /** Physical backups, the WAL archive and restores of one database. */
 export interface Backups {
+  /** True where moments are recovered from these very backups, so that pruning must leave what the window needs. */
+  readonly recoversFromBackups?: boolean;
   /**
    * Starts, or finds when it exists, the backup with this id. Resolves when its status is final or still `creating`.
    * @throws PgkeepError `backup-invalid` naming table and block when the server's own files are corrupt

@@ -7,6 +7,8 @@ export interface RetentionPolicy {
   daily: number;
   weekly: number;
   monthly: number;
+  /** Where moments are recovered from these backups: how many days back each moment must be restorable. */
+  recoveryDays?: number;
 }
 
 export type KeepReason =
@@ -15,6 +17,8 @@ export type KeepReason =
   | "monthly"
   | "newest-available"
   | "newest-verified"
+  /** Recovery to the earliest moments of the window starts from it. */
+  | "point-in-time"
   | "pinned"
   | "unmanaged"
   | "creating"
@@ -78,6 +82,8 @@ export function planRetention(backups: readonly Backup[], now: Date, policy: Ret
     "newest-verified",
   );
 
+  keep(recoveryBase(usable, now, policy.recoveryDays), "point-in-time");
+
   const newestUsable = usable[0]?.startedAt.getTime() ?? Number.NEGATIVE_INFINITY;
   for (const backup of sorted) {
     if (backup.pinned !== undefined) keep(backup, "pinned");
@@ -99,6 +105,21 @@ export function planRetention(backups: readonly Backup[], now: Date, policy: Ret
   }
   plan.delete.reverse();
   return plan;
+}
+
+/**
+ * The backup from which every moment of the last `days` can be recovered: the newest that was complete before
+ * them, else the oldest there is. `usable` is newest first.
+ */
+export function recoveryBase(
+  usable: readonly Backup[],
+  now: Date,
+  days: number | undefined,
+): Backup | undefined {
+  if (days === undefined) return undefined;
+  const earliest = now.getTime() - days * 86_400_000;
+  const complete = ({ finishedAt, startedAt }: Backup) => (finishedAt ?? startedAt).getTime();
+  return usable.find((backup) => complete(backup) <= earliest) ?? usable.at(-1);
 }
 
 /** Ties in time are broken by the id, so that the order of the list never matters. */

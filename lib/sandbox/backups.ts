@@ -11,6 +11,7 @@ import type {
   RestoreRequest,
   RestoreState,
 } from "../ports/backups.ts";
+import { recoveryBase } from "../retention/plan.ts";
 import { BackupStore, requireBackupId, type StoredBackup } from "./backup-store.ts";
 import { takeBaseBackup } from "./base-backup.ts";
 import { exists } from "./owner.ts";
@@ -27,6 +28,8 @@ import { parseSegmentName, segmentName } from "./wal-names.ts";
 
 export interface SandboxBackupsOptions {
   now?: () => Date;
+  /** How many days back every moment stays restorable; older WAL goes. Default: as long as there is a backup. */
+  recoveryDays?: number;
   /** How long a call of `restore` waits for the end before it answers `restoring`. Default 5,000. */
   patienceMilliseconds?: number;
   /** How long the archiver may take for a backup's last segment. Default 60,000. */
@@ -66,13 +69,16 @@ const pollAfterSeconds = 0.5;
 class SandboxBackups implements Backups {
   private readonly state: BackupPlaces;
   private readonly store: BackupStore;
-  private readonly options: Required<SandboxBackupsOptions>;
+  readonly recoversFromBackups = true;
+  private readonly options: Required<Omit<SandboxBackupsOptions, "recoveryDays">>;
+  private readonly recoveryDays: number | undefined;
   private readonly restores = new Map<string, Work>();
   /** Of ephemeral ones: tells the guard that there is nothing left to clean up. */
   private readonly guards = new Map<string, () => void>();
 
-  constructor(state: BackupPlaces, options: SandboxBackupsOptions) {
+  constructor(state: BackupPlaces, { recoveryDays, ...options }: SandboxBackupsOptions) {
     this.state = state;
+    this.recoveryDays = recoveryDays;
     this.store = new BackupStore(state.backupsDirectory);
     this.options = {
       now: () => new Date(),
@@ -132,8 +138,9 @@ class SandboxBackups implements Backups {
   }
 
   /**
-   * Deletes archived WAL from before every backup that is left. Keeps everything when there is the least doubt
-   * about what may still be needed: no backup, one that is being made, one that cannot be read.
+   * Deletes archived WAL that neither a backup needs to become consistent nor the recovery window. Keeps
+   * everything when there is the least doubt about what may still be needed: no backup, one that is being
+   * made, one that cannot be read.
    */
   private async forgetOldWal(): Promise<void> {
     const left = (await this.store.list()).filter(({ managed, status }) => managed || status === "failed");
@@ -141,13 +148,19 @@ class SandboxBackups implements Backups {
     const stored = await Promise.all(left.map(({ id }) => this.store.read(id)));
     const bytes = stored[0]?.walSegmentBytes as number;
     if (stored.some(({ walSegmentBytes }) => walSegmentBytes !== bytes)) return;
-    const starts = stored.map(({ startSegment }) => parseSegmentName(startSegment, bytes)?.number ?? 0);
-    const oldest = Math.min(...starts);
+    const number = (segment: string) => parseSegmentName(segment, bytes)?.number ?? 0;
+    const ranges = stored.map((backup) => [number(backup.startSegment), number(backup.stopSegment)] as const);
+    const usable = left.filter(({ status }) => status === "available");
+    const base = recoveryBase(usable, this.options.now(), this.recoveryDays);
+    const from =
+      stored.find(({ id }) => id === base?.id)?.startSegment ??
+      segmentName({ timeline: 1, number: 0 }, bytes);
+    const oldest = Math.max(number(from), Math.min(...ranges.map(([start]) => start)));
     for (const name of await readdir(this.state.archiveDirectory)) {
-      const segment = parseSegmentName(name, bytes);
-      if (segment !== undefined && segment.number < oldest) {
-        await rm(join(this.state.archiveDirectory, name), { force: true });
-      }
+      const segment = parseSegmentName(name, bytes)?.number;
+      if (segment === undefined || segment >= oldest) continue;
+      if (ranges.some(([start, stop]) => segment >= start && segment <= stop)) continue;
+      await rm(join(this.state.archiveDirectory, name), { force: true });
     }
   }
 

@@ -16,7 +16,7 @@ export function sandboxEnvironment(state: SandboxState, config: DatabaseConfig):
     config,
     ports: {
       ...sandboxDatabases(state),
-      backups: sandboxBackups(state),
+      backups: sandboxBackups(state, { recoveryDays: config.backups.pointInTimeRecoveryDays }),
       routing: fileRouting(state.routingFile),
       metrics: fileMetrics(state.metricsFile, state.database),
       notifications: fileNotifications(state.notificationsFile),

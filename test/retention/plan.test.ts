@@ -68,6 +68,21 @@ describe("which backups are kept", () => {
     expect(kept(plan)).toEqual(["2027-01-04", "2027-01-03", "2026-12-27"]);
   });
 
+  it("keeps the backup from which the first moment of the recovery window is restored", () => {
+    const list = dailyBackups(20, "2026-03-18");
+    const now = new Date("2026-03-18T04:00:00Z");
+    const few: RetentionPolicy = { daily: 2, weekly: 0, monthly: 0 };
+    expect(kept(planRetention(list, now, few))).toEqual(["b-2026-03-18", "b-2026-03-17"]);
+    const plan = planRetention(list, now, { ...few, recoveryDays: 10 });
+    expect(plan.keep.at(-1)).toEqual({ id: "b-2026-03-08", reasons: ["point-in-time"] });
+    expect(plan.keep).toHaveLength(3);
+    // One that ended inside the window does not lead to its beginning.
+    const slow = list.map((one) => ({ ...one, finishedAt: new Date(one.startedAt.getTime() + 2 * hour) }));
+    expect(kept(planRetention(slow, now, { ...few, recoveryDays: 10 }))).toContain("b-2026-03-07");
+    // None is old enough: the oldest, from which the most moments can be had.
+    expect(kept(planRetention(list, now, { ...few, recoveryDays: 35 }))).toContain("b-2026-02-27");
+  });
+
   it("keeps the newest of several on one day", () => {
     const plan = planRetention(
       [

@@ -65,6 +65,44 @@ describe("what killed runs and people leave behind", () => {
     await open().remove("newest");
   });
 
+  it("WAL that no moment of the recovery window needs goes, what a backup needs to be consistent stays", async () => {
+    const { archiveDirectory, backupsDirectory } = primary.places;
+    const days = (count: number) => new Date(Date.now() + count * 86_400_000);
+    for (const id of ["day-1", "day-2", "day-3", "day-4"]) {
+      await open().create(id);
+      const session = await primary.connect();
+      await session.query(
+        "select pg_logical_emit_message(true, 'fill', repeat('x', 1500000)), pg_switch_wal()",
+      );
+      await session.close();
+    }
+    const later = (count: number) =>
+      sandboxBackups(primary.places, { now: () => days(count), recoveryDays: 2 });
+    const segments = async () =>
+      (await readdir(archiveDirectory)).filter((name) => /^[0-9A-F]{24}$/.test(name)).sort();
+    const before = await segments();
+    // Everything is older than the window: from the newest backup on each moment of it can be had.
+    await later(5).remove("day-2");
+    const left = await segments();
+    expect(left.length).toBeLessThan(before.length);
+    for (const id of ["pgkeep-shop-20260101", "day-1", "day-3", "day-4"]) {
+      expect(await open().verify(id), id).toMatchObject({ ok: true });
+      const target = { kind: "backup", backupId: id } as const;
+      if (id === "day-1") {
+        await restoreToEnd(open(), { name: "old", target });
+        await open().discard("old");
+      }
+    }
+    const window = await open().recoveryWindow();
+    const [newest] = (await open().list()).filter(({ id }) => id === "day-4");
+    expect(window?.earliest).toEqual(newest?.finishedAt);
+    // Nothing is as old as the window: all of it stays.
+    await later(1).remove("day-3");
+    expect(await segments()).toEqual(expect.arrayContaining(left));
+    for (const id of ["day-1", "day-4"]) await open().remove(id);
+    expect(await readdir(backupsDirectory)).toEqual(["pgkeep-shop-20260101"]);
+  });
+
   it("what pgkeep did not make is listed and never deleted", async () => {
     await mkdir(at("my-own-copy"));
     await writeFile(at("notes.txt"), "keep me");
