@@ -699,8 +699,8 @@ specify(
       "error cache.maintenanceWindow (line 1): mon:05:30-mon:06:30 overlaps cache.snapshotWindow, 05:00-06:00; move one of them",
     ],
     [
-      cacheWindows("10:00-11:00", "sat:23:00-sun:04:01"),
-      "warning cache.maintenanceWindow (line 1): sat:23:00-sun:04:01 overlaps maintenance.window, sat:22:30-sat:23:30; both may be away at once",
+      cacheWindows("10:00-11:00", "sat:23:00-sun:00:30"),
+      "warning cache.maintenanceWindow (line 1): sat:23:00-sun:00:30 overlaps maintenance.window, sat:22:30-sat:23:30; both may be away at once",
     ],
   ],
 );
