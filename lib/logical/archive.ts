@@ -7,7 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { errorMessage, PgkeepError } from "../errors.ts";
 import { decryptWith } from "./age.ts";
-import { archivePath } from "./create.ts";
+import { archivePath } from "./archive-path.ts";
 import type { Keys } from "./key-file.ts";
 import type { DumpedFile, Manifest } from "./manifest.ts";
 import type { DumpStore } from "./store.ts";

@@ -1,16 +1,13 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Readable, Transform } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import type { Readable } from "node:stream";
 import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
-import type { ClientLogin, Session } from "../ports/databases.ts";
 import { majorOf } from "../postgres/versions.ts";
 import { compactTime } from "../retention/calendar.ts";
-import { encryptFor } from "./age.ts";
+import { archivePath } from "./archive-path.ts";
 import { clientFailure, databaseOption, runClient } from "./client.ts";
+import { type Compression, chooseCompression, compressionOption } from "./compression.ts";
 import { type DatabaseFacts, readDatabaseFacts, readTables } from "./contents.ts";
+import { encryptDirectory, hashDirectory, hashFile, storeStream } from "./dump-files.ts";
 import type { Keys } from "./key-file.ts";
 import {
   type DumpedFile,
@@ -21,28 +18,9 @@ import {
   serializeManifest,
 } from "./manifest.ts";
 import { selectionOptions } from "./selection.ts";
+import type { Source } from "./source.ts";
 import type { Draft, DumpStore } from "./store.ts";
-import { type ClientTools, findTools, supportsZstd, type ToolSearch } from "./tools.ts";
-
-export interface Compression {
-  algorithm: "none" | "gzip" | "zstd";
-  /** null: the algorithm's own default. */
-  level: number | null;
-}
-
-/** What reaches the server: a login for programs, and sessions of the same login. */
-export interface Source {
-  description: string;
-  login: ClientLogin;
-  connect(options?: {
-    database?: string;
-    statementTimeoutMilliseconds?: number;
-    signal?: AbortSignal;
-  }): Promise<Session>;
-  /** PATH and PG* of whoever runs us. */
-  environment?: Record<string, string | undefined>;
-  tools: ToolSearch;
-}
+import { type ClientTools, findTools } from "./tools.ts";
 
 export interface CreateRequest {
   source: Source;
@@ -154,51 +132,6 @@ function slug(name: string): string {
   return /^[a-z]/.test(text) ? text : `database${text === "" ? "" : `-${text}`}`;
 }
 
-async function chooseCompression(
-  wanted: Compression | undefined,
-  format: DumpFormat,
-  tool: ClientTools,
-): Promise<Compression> {
-  if (format === "tar") {
-    if (wanted !== undefined && wanted.algorithm !== "none") {
-      throw new UsageError("pg_dump does not compress the format tar", { remedy: "choose --format custom" });
-    }
-    return { algorithm: "none", level: null };
-  }
-  if (wanted?.algorithm === "zstd" && !(await supportsZstd(tool))) {
-    throw new UsageError(`${tool.pgDump} cannot compress with zstd`, {
-      remedy: "choose --compress gzip, or install pg_dump 16 or newer built with zstd",
-    });
-  }
-  if (wanted?.algorithm === "zstd" && format === "plain") {
-    throw new UsageError("a plain dump is compressed with gzip only", { remedy: "choose --format custom" });
-  }
-  if (wanted !== undefined) return wanted;
-  // The way back of a plain dump is psql, which we feed ourselves.
-  return { algorithm: format !== "plain" && (await supportsZstd(tool)) ? "zstd" : "gzip", level: null };
-}
-
-function compressionOption({ algorithm, level }: Compression, tool: ClientTools): string[] {
-  if (majorOf(tool.versionNumber) < 16) {
-    // Without a level, a plain dump would not be compressed at all; 6 is zlib's own default.
-    return [`--compress=${algorithm === "none" ? 0 : (level ?? 6)}`];
-  }
-  return [`--compress=${algorithm}${level === null || algorithm === "none" ? "" : `:${level}`}`];
-}
-
-const archiveNames: Record<Exclude<DumpFormat, "directory">, string> = {
-  custom: "dump.pgdump",
-  plain: "dump.sql",
-  tar: "dump.tar",
-};
-
-/** Where the archive is within a backup; a directory for the format directory. */
-export function archivePath(manifest: Pick<Manifest, "format" | "compression" | "encryption">): string {
-  if (manifest.format === "directory") return "dump";
-  const packed = manifest.format === "plain" && manifest.compression.algorithm === "gzip" ? ".gz" : "";
-  return `${archiveNames[manifest.format]}${packed}${manifest.encryption === null ? "" : ".age"}`;
-}
-
 async function fillDraft(
   request: CreateRequest,
   plan: DumpPlan,
@@ -304,82 +237,4 @@ function storeFailure(error: unknown, store: DumpStore): unknown {
     remedy: "make room there (`pgkeep dump prune`), or choose another place with --to",
     cause: error,
   });
-}
-
-/** Counts and hashes what passes. */
-export class Meter extends Transform {
-  bytes = 0;
-  private readonly hash = createHash("sha256");
-  override _transform(chunk: Buffer, _: BufferEncoding, done: (error: null, chunk: Buffer) => void): void {
-    this.bytes += chunk.length;
-    this.hash.update(chunk);
-    done(null, chunk);
-  }
-  digest(): string {
-    return this.hash.digest("hex");
-  }
-}
-
-/** Encrypts when there are keys, measures both sides, stores. */
-async function storeStream(
-  draft: Draft,
-  path: string,
-  source: Readable,
-  keys: Keys | undefined,
-): Promise<DumpedFile> {
-  const stored = new Meter();
-  if (keys === undefined) {
-    await Promise.all([pipeline(source, stored), draft.write(path, stored)]);
-    return { path, bytes: stored.bytes, sha256: stored.digest() };
-  }
-  const plain = new Meter();
-  await Promise.all([
-    pipeline(source, plain, encryptFor(keys.recipients), stored),
-    draft.write(path, stored),
-  ]);
-  return {
-    path,
-    bytes: stored.bytes,
-    sha256: stored.digest(),
-    plainBytes: plain.bytes,
-    plainSha256: plain.digest(),
-  };
-}
-
-async function hashFile(directory: string, path: string, signal?: AbortSignal): Promise<DumpedFile> {
-  const hash = createHash("sha256");
-  let bytes = 0;
-  const source = createReadStream(join(directory, path), { highWaterMark: 1024 * 1024 });
-  for await (const chunk of source as AsyncIterable<Buffer>) {
-    signal?.throwIfAborted();
-    bytes += chunk.length;
-    hash.update(chunk);
-  }
-  return { path, bytes, sha256: hash.digest("hex") };
-}
-
-async function hashDirectory(directory: string, path: string, signal?: AbortSignal): Promise<DumpedFile[]> {
-  const files: DumpedFile[] = [];
-  for (const name of (await readdir(join(directory, path))).sort()) {
-    files.push(await hashFile(directory, `${path}/${name}`, signal));
-  }
-  return files;
-}
-
-/** pg_dump writes a directory in the clear: each file is encrypted and the clear one removed before the commit. */
-async function encryptDirectory(
-  draft: Draft,
-  directory: string,
-  path: string,
-  keys: Keys,
-  signal?: AbortSignal,
-): Promise<DumpedFile[]> {
-  const files: DumpedFile[] = [];
-  for (const name of (await readdir(join(directory, path))).sort()) {
-    signal?.throwIfAborted();
-    const source = createReadStream(join(directory, path, name));
-    files.push(await storeStream(draft, `${path}/${name}.age`, source, keys));
-    await draft.remove(`${path}/${name}`);
-  }
-  return files;
 }

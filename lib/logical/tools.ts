@@ -74,8 +74,7 @@ export async function installedTools(search: ToolSearch = {}): Promise<ClientToo
       ? [...(search.path ?? "").split(delimiter).filter((entry) => entry !== ""), ...(await knownPlaces())]
       : [search.binDirectory];
   const found = new Map<string, ClientTools>();
-  for (const directory of directories) {
-    const tools = await toolsIn(directory);
+  for (const tools of await Promise.all(directories.map(toolsIn))) {
     if (tools !== undefined && !found.has(tools.pgDump)) found.set(tools.pgDump, tools);
   }
   return [...found.values()];

@@ -111,6 +111,68 @@ describe.each(allMajors)("logical backups of PostgreSQL %i", (major) => {
     },
   );
 
+  it("dumps one table or schema, whatever their names, and nothing else", async () => {
+    for (const name of hostileTables) {
+      const { manifest } = await ok(
+        "create",
+        "--table",
+        qualified(hostileSchema, name),
+        "--format",
+        "custom",
+      );
+      expect(manifest.tables).toMatchObject([{ schema: hostileSchema, name, kind: "table" }]);
+      expect((await ok("verify", manifest.id)).entries).toBe(2);
+    }
+    const { manifest } = await ok("create", "--schema", hostileSchema);
+    expect(manifest.tables).toHaveLength(hostileTables.length);
+    await ok("restore", manifest.id, "--into", "one schema", "--create");
+    expect(Object.keys((await contentsOf("one schema")).tables)).toHaveLength(hostileTables.length);
+  });
+
+  it("leaves out what it is told to", async () => {
+    const without = ["--exclude-schema", hostileSchema, "--exclude-table", "public.notes"];
+    const { manifest } = await ok("create", ...without);
+    expect(manifest.tables.map((table: { name: string }) => table.name)).not.toContain("notes");
+    await ok("restore", manifest.id, "--into", "without", "--create");
+    expect(Object.keys((await contentsOf("without")).tables)).toEqual(["public.customers", "public.orders"]);
+  });
+
+  it("dumps definitions without rows, and rows that go into them", async () => {
+    const schema = (await ok("create", "--schema-only")).manifest;
+    const data = (await ok("create", "--data-only", "--format", "custom")).manifest;
+    await ok("verify", data.id, "--deep");
+    await ok("restore", schema.id, "--into", "by halves", "--create");
+    expect((await contentsOf("by halves")).tables["public.orders"]).toBe("0 ");
+    await ok("restore", data.id, "--into", "by halves");
+    expect(await contentsOf("by halves")).toEqual(await contentsOf(hostileDatabase));
+    const again = await dump("restore", data.id, "--into", "by halves");
+    expect(again.stderr).toContain("has rows already");
+  });
+
+  it("says what it would dump and restore, and does neither, in a dry run", async () => {
+    const { dumps } = await ok("list");
+    const planned = await ok("create", "--dry-run");
+    expect(planned).toMatchObject({ dryRun: true, manifest: null, format: "directory" });
+    expect((await ok("list")).dumps).toHaveLength(dumps.length);
+    const full = dumps.at(-1).id;
+    expect(await ok("restore", full, "--into", "not made", "--create", "--dry-run")).toMatchObject({
+      dryRun: true,
+    });
+    expect((await dump("restore", full, "--into", "not made")).stderr).toContain(
+      "there is no database not made",
+    );
+  });
+
+  it("names a table or schema that is not there", async () => {
+    expect((await dump("create", "--table", "public.nothing")).stderr).toContain("has no public.nothing");
+    expect((await dump("create", "--schema", "nowhere")).stderr).toContain("has no nowhere");
+  });
+
+  it("never shows the password, neither to people nor to the process list", async () => {
+    const { stdout, stderr } = await dump("create");
+    expect(stdout + stderr).not.toContain(server.superuser.password);
+  });
+
   it("leaves nothing behind but backups", async () => {
     const { dumps } = await ok("list");
     expect((await readdir(directory)).sort()).toEqual(dumps.map(({ id }: { id: string }) => id).sort());

@@ -1,0 +1,92 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { type Readable, Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { encryptFor } from "./age.ts";
+import type { Keys } from "./key-file.ts";
+import type { DumpedFile } from "./manifest.ts";
+import type { Draft } from "./store.ts";
+
+/** Counts and hashes what passes. */
+class Meter extends Transform {
+  bytes = 0;
+  private readonly hash = createHash("sha256");
+  override _transform(chunk: Buffer, _: BufferEncoding, done: (error: null, chunk: Buffer) => void): void {
+    this.bytes += chunk.length;
+    this.hash.update(chunk);
+    done(null, chunk);
+  }
+  digest(): string {
+    return this.hash.digest("hex");
+  }
+}
+
+/** Encrypts when there are keys, measures both sides, stores. */
+export async function storeStream(
+  draft: Draft,
+  path: string,
+  source: Readable,
+  keys: Keys | undefined,
+): Promise<DumpedFile> {
+  const stored = new Meter();
+  if (keys === undefined) {
+    await Promise.all([pipeline(source, stored), draft.write(path, stored)]);
+    return { path, bytes: stored.bytes, sha256: stored.digest() };
+  }
+  const plain = new Meter();
+  await Promise.all([
+    pipeline(source, plain, encryptFor(keys.recipients), stored),
+    draft.write(path, stored),
+  ]);
+  return {
+    path,
+    bytes: stored.bytes,
+    sha256: stored.digest(),
+    plainBytes: plain.bytes,
+    plainSha256: plain.digest(),
+  };
+}
+
+export async function hashFile(directory: string, path: string, signal?: AbortSignal): Promise<DumpedFile> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  const source = createReadStream(join(directory, path), { highWaterMark: 1024 * 1024 });
+  for await (const chunk of source as AsyncIterable<Buffer>) {
+    signal?.throwIfAborted();
+    bytes += chunk.length;
+    hash.update(chunk);
+  }
+  return { path, bytes, sha256: hash.digest("hex") };
+}
+
+export async function hashDirectory(
+  directory: string,
+  path: string,
+  signal?: AbortSignal,
+): Promise<DumpedFile[]> {
+  const files: DumpedFile[] = [];
+  for (const name of (await readdir(join(directory, path))).sort()) {
+    files.push(await hashFile(directory, `${path}/${name}`, signal));
+  }
+  return files;
+}
+
+/** pg_dump writes a directory in the clear: each file is encrypted and the clear one removed before the commit. */
+export async function encryptDirectory(
+  draft: Draft,
+  directory: string,
+  path: string,
+  keys: Keys,
+  signal?: AbortSignal,
+): Promise<DumpedFile[]> {
+  const files: DumpedFile[] = [];
+  for (const name of (await readdir(join(directory, path))).sort()) {
+    signal?.throwIfAborted();
+    const source = createReadStream(join(directory, path, name));
+    files.push(await storeStream(draft, `${path}/${name}.age`, source, keys));
+    await draft.remove(`${path}/${name}`);
+  }
+  return files;
+}
