@@ -1,7 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import Table from "cli-table3";
 import type { BenchResult } from "./bench.ts";
-import { benchDump, benchDumpRestore } from "./dump.ts";
 import { benchHealth } from "./health.ts";
 import { benchLambda } from "./lambda.ts";
 import { benchPruning } from "./pruning.ts";
@@ -17,8 +16,6 @@ const benches: Record<string, () => Promise<BenchResult>> = {
   health: benchHealth,
   pruning: benchPruning,
   lambda: benchLambda,
-  dump: benchDump,
-  "dump-restore": benchDumpRestore,
 };
 
 const chosen = process.argv.slice(2);

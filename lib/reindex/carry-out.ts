@@ -6,7 +6,7 @@ import { hasSqlState } from "../postgres/errors.ts";
 import { qualified } from "../postgres/identifiers.ts";
 import { SqlState } from "../postgres/sqlstate.ts";
 import type { ReindexArguments } from "./arguments.ts";
-import { endOrphan, type Settlement, settle } from "./leftovers.ts";
+import { endOrphan, finish, type Settlement, settle } from "./leftovers.ts";
 import {
   diskNeededBytes,
   diskObstacle,
@@ -115,6 +115,8 @@ export async function carryOut(
 class Rebuilder {
   private readonly pace = new Pace();
   private readonly started = new Set<number>();
+  /** `statement_timeout` of the session; 0: to be set. */
+  private limitSeconds = 0;
 
   private readonly run: ReindexRun;
   private readonly opened: Opened;
@@ -165,11 +167,19 @@ class Rebuilder {
     }
     const obstacles = await this.waitForObstacles(work, isSecond);
     if (obstacles.length > 0) return { kind: "later", obstacles };
-    await limitStatements(opened.session, opened.remainingSeconds());
+    await this.limitToBudget();
     const record = await opened.records.begin(opened.session, work.facts);
     if (record === undefined) return { kind: "over" };
     run.progress(`reindexing ${work.facts.schema}.${work.facts.index} (${position})`);
     return this.rebuild(work, record);
+  }
+
+  /** Without a round trip for each small index: set again when a statement could overrun by more than a tenth. */
+  private async limitToBudget(): Promise<void> {
+    const seconds = this.opened.remainingSeconds();
+    if (this.limitSeconds >= seconds && this.limitSeconds <= seconds * 1.1) return;
+    await limitStatements(this.opened.session, seconds);
+    this.limitSeconds = seconds;
   }
 
   /** The first time they are only looked at; the second time they may take as long as an old transaction. */
@@ -234,7 +244,13 @@ class Rebuilder {
     const { run, opened, report } = this;
     if (result.status === "fulfilled" || (!run.deadline.aborted && !isLost(result.reason))) {
       try {
-        if (result.status === "rejected") await limitStatements(opened.session, cleaningSeconds);
+        if (result.status === "fulfilled" && !opened.unsettled.has(record.indexOid)) {
+          return await finish(opened.session, opened.records, record);
+        }
+        if (result.status === "rejected") {
+          this.limitSeconds = 0;
+          await limitStatements(opened.session, cleaningSeconds);
+        }
         const settlement = await settle(opened.session, opened.records, record);
         this.note(record, settlement);
         return settlement;

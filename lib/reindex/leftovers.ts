@@ -111,6 +111,22 @@ export async function settle(
   return settlement;
 }
 
+/** The end of a rebuild that the server has reported as done: takes the record away and says how large it is now. */
+export async function finish(
+  session: Session,
+  records: RebuildRecords,
+  record: RebuildRecord,
+): Promise<Settlement> {
+  const rows = await session.query<{ bytes: number | null }>(
+    `${records.obstacle === null ? "with ended as (delete from pgkeep.index_rebuild where index_oid = $4)" : ""}
+     select pg_relation_size(i.oid)::int8 as bytes
+       from pg_class i join pg_index x on x.indexrelid = i.oid join pg_namespace n on n.oid = i.relnamespace
+      where x.indrelid = $1 and n.nspname::text = $2 and i.relname::text = $3`,
+    [record.tableOid, record.schema, record.index, ...(records.obstacle === null ? [record.indexOid] : [])],
+  );
+  return { state: "rebuilt", bytesAfter: rows[0]?.bytes ?? null, dropped: [], remaining: [] };
+}
+
 /** What a recorded rebuild has left, without touching it. */
 export async function findLeftovers(session: Session, record: RebuildRecord): Promise<TableIndex[]> {
   return (await readTable(session, record)).filter((index) => isLeftover(record, index));

@@ -357,21 +357,22 @@ describe.each(allMajors)("reindex on PostgreSQL %i", (major) => {
     await as(undefined, async (session) => {
       await bloatedTable(session, "public.t", 2000);
       const writer = await server.connect(database);
+      let written: Promise<unknown> | undefined;
       const { report } = succeeded(
         await run(server, database, {
           arguments: { indexes: ["public.t_code_idx"] },
           maintenance: { oldTransactionSeconds: 1 },
           onProgress: (message) => {
-            if (!message.startsWith("reindexing")) return;
+            if (!message.startsWith("reindexing") || written !== undefined) return;
             // Ends after the rebuild was given up, and before the end of the run.
-            void writer
+            written = writer
               .query("begin; insert into public.t values (-1, 'x', 1)")
               .then(() => delay(2_500))
               .then(() => writer.query("rollback"));
           },
         }),
       );
-      await delay(100);
+      await written;
       await writer.close();
       // Whichever came first: rebuilt, or given up; but nothing is left.
       expect(report.rebuilt.total + report.blocked.total).toBe(1);

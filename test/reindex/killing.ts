@@ -17,9 +17,6 @@ const indexes = ["public.kept_pkey", "public.kept_code", "public.kept_lower"];
 /** Somebody else's, which look like leftovers. */
 const foreign = ["kept_code_ccnew", "kept_code_ccold1 (invalid)"];
 const rows = 60_000;
-/** Longer than a run takes. */
-const longestMilliseconds = 900;
-
 export interface Killed {
   /** Trials in which the kill left something to do. */
   interrupted: number;
@@ -50,8 +47,10 @@ export async function killAtRandomMoments(
     const whole = [...indexes.map((name) => name.replace("public.", "")), ...foreign].sort();
     const workload = beginWorkload(server, database);
     try {
+      // A whole run, to know within which time a kill interrupts one.
+      const longest = Math.round((await nextRun(server, database)).report.secondsUsed * 1000);
       for (let trial = 1; trial <= trials; trial += 1) {
-        const moment = random.integer(0, longestMilliseconds);
+        const moment = random.integer(0, longest);
         const where = `trial ${trial}, killed after ${moment} ms`;
         await killAfter(server, database, moment);
         // Whatever was going on: each index is there, valid and under its name.
@@ -62,11 +61,11 @@ export async function killAtRandomMoments(
         expect(await session.query("select 1 from pgkeep.index_rebuild"), where).toEqual([]);
         expect(report.rebuilt.total, where).toBe(indexes.length);
         killed.leftoversDropped += report.leftoversDropped.total;
-        if (
+        const isInterrupted =
           report.leftoversDropped.total > 0 ||
-          report.rebuilt.indexes.some((entry) => entry.reason.kind === "interrupted")
-        )
-          killed.interrupted += 1;
+          report.rebuilt.indexes.some((entry) => entry.reason.kind === "interrupted") ||
+          report.notes.some((note) => note.includes("killed"));
+        if (isInterrupted) killed.interrupted += 1;
       }
     } finally {
       expect(await workload.end()).toEqual([]);
