@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import Table from "cli-table3";
 import type { BenchResult } from "./bench.ts";
+import { benchDump, benchDumpRestore } from "./dump.ts";
 import { benchHealth } from "./health.ts";
 import { benchLambda } from "./lambda.ts";
 import { benchPruning } from "./pruning.ts";
@@ -16,6 +17,8 @@ const benches: Record<string, () => Promise<BenchResult>> = {
   health: benchHealth,
   pruning: benchPruning,
   lambda: benchLambda,
+  dump: benchDump,
+  "dump-restore": benchDumpRestore,
 };
 
 const chosen = process.argv.slice(2);

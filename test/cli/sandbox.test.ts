@@ -77,6 +77,7 @@ describe("pgkeep sandbox --once --json", () => {
         ["back-up", "succeeded"],
         ["check-recovery", "succeeded"],
         ["vacuum", "succeeded"],
+        ["reindex", "succeeded"],
         ["drill-restore", "succeeded"],
       ]);
       expect(report.jobs.map(({ recorded, warnings }) => [recorded, warnings])).toEqual(
