@@ -28,7 +28,7 @@ async function printed(data: MetricDatum[]): Promise<Line[]> {
   const { stdout } = await run(
     process.execPath,
     ["--import", "tsx", "--input-type=module", "-e", program, JSON.stringify(data)],
-    { cwd: root, env: { ...process.env, POWERTOOLS_DEV: "true" } },
+    { cwd: root },
   );
   return stdout
     .split("\n")
