@@ -215,7 +215,7 @@ describe("the role of a step", () => {
 });
 
 describe("the schedule of a job", () => {
-  const made = synthesize(jobs, { timeZone: "Europe/Berlin", vacuum: "15 1 * * 7" });
+  const made = synthesize(jobs, { timeZone: "Europe/Berlin", vacuum: "45 1 * * 7" });
 
   it("is there for each job, in the configured time zone", () => {
     const schedules = made.ofType("AWS::Scheduler::Schedule");
@@ -226,7 +226,7 @@ describe("the schedule of a job", () => {
       expect(Properties.ScheduleExpressionTimezone).toBe("Europe/Berlin");
     }
     const vacuum = made.byName("AWS::Scheduler::Schedule", "Name", "pgkeep-shop-vacuum");
-    expect(vacuum.Properties.ScheduleExpression).toBe("cron(15 1 ? * SUN *)");
+    expect(vacuum.Properties.ScheduleExpression).toBe("cron(45 1 ? * SUN *)");
   });
 
   it("is exact for jobs of minutes and has a window and retries for daily ones", () => {
