@@ -1,5 +1,6 @@
 import { errorMessage, PgkeepError } from "../errors.ts";
 import { Pace } from "../maintenance/pace.ts";
+import { Watcher } from "../maintenance/watch.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Session } from "../ports/databases.ts";
 import { hasSqlState } from "../postgres/errors.ts";
@@ -18,7 +19,6 @@ import {
 import { type Plan, pagesToProcess, type Work } from "./plan.ts";
 import type { RebuildRecord, RebuildRecords } from "./record.ts";
 import { add, entryOf, leave, type ReindexReport, rounded, shownReason, tooLong } from "./report.ts";
-import { Watcher } from "./watch.ts";
 
 export interface ReindexRun {
   /** Opens a session of the maintenance role. */

@@ -38,25 +38,33 @@ export class Watcher {
     // The cancelled rebuild lets go of the table only after the next look.
     const interval = Math.min(250, this.limitMilliseconds / 4);
     while (await pause(interval, over)) {
-      const waiter = await this.longestWaiter(pid, this.limitMilliseconds / 2);
+      const waiter = await longestWaiter(this.session, pid, this.limitMilliseconds / 2);
       if (waiter === undefined) continue;
       if (over.aborted) return null;
       await this.session.query("select pg_cancel_backend($1)", [pid]);
-      const user = waiter.user === null ? "" : ` of ${waiter.user}`;
-      const application = waiter.application === null ? "" : ` (${waiter.application})`;
-      return `process ${waiter.pid}${user}${application}, which waited for ${waiter.mode}`;
+      return waiter;
     }
     return null;
   }
+}
 
-  /** A failure to look ends the watch, not the rebuild: whoever waits has his own lock timeout. */
-  private async longestWaiter(pid: number, milliseconds: number): Promise<Waiter | undefined> {
-    try {
-      const rows = await this.session.query<Waiter>(waitersQuery, [pid, milliseconds]);
-      return rows[0];
-    } catch {
-      return undefined;
-    }
+/**
+ * Who has waited longest for a lock that the backend `pid` holds, and for more than so many milliseconds, in words.
+ * A failure to look is nobody: it ends no work, and whoever waits has his own lock timeout.
+ */
+export async function longestWaiter(
+  session: Session,
+  pid: number,
+  milliseconds: number,
+): Promise<string | undefined> {
+  try {
+    const [waiter] = await session.query<Waiter>(waitersQuery, [pid, milliseconds]);
+    if (waiter === undefined) return undefined;
+    const user = waiter.user === null ? "" : ` of ${waiter.user}`;
+    const application = waiter.application === null ? "" : ` (${waiter.application})`;
+    return `process ${waiter.pid}${user}${application}, which waited for ${waiter.mode}`;
+  } catch {
+    return undefined;
   }
 }
 
@@ -75,7 +83,7 @@ select w.pid, a.usename::text as "user", nullif(a.application_name, '') as appli
  where $1 = any(pg_blocking_pids(w.pid)) limit 1`;
 
 /** Resolves to false when `over` came first. */
-function pause(milliseconds: number, over: AbortSignal): Promise<boolean> {
+export function pause(milliseconds: number, over: AbortSignal): Promise<boolean> {
   if (over.aborted) return Promise.resolve(false);
   return new Promise((resolve) => {
     const end = () => {
