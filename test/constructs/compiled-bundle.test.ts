@@ -57,6 +57,28 @@ describe("functions bundled from the compiled package", () => {
   });
   afterAll(() => directory.remove());
 
+  it("stand beside what the package exports, and all of that can be imported", async () => {
+    const imports = `
+      import { readFileSync } from "node:fs";
+      const { exports } = JSON.parse(readFileSync("package/package.json", "utf8"));
+      const names = {};
+      for (const [path, target] of Object.entries(exports)) {
+        if (typeof target === "string") continue;
+        readFileSync("package/" + target.types);
+        names[path] = Object.keys(await import(process.cwd() + "/package/" + target.default));
+      }
+      console.log(JSON.stringify(names));`;
+    const { stdout } = await run(process.execPath, ["--input-type=module", "--eval", imports], {
+      cwd: directory.path,
+    });
+    expect(JSON.parse(stdout)).toEqual({
+      "./config": expect.arrayContaining(["loadConfig", "parseConfig"]),
+      "./constructs": expect.arrayContaining(["PostgresDatabase", "IsolatedNetwork", "PoolingProxy"]),
+      "./jobs": expect.arrayContaining(["jobs"]),
+      "./stacks": expect.arrayContaining(["addStacks", "NetworkStack"]),
+    });
+  });
+
   it("are one for each step, and those that set roles up", () => {
     expect(bundles.length).toBeGreaterThan(10);
     expect(new Set(bundles.map(([, path]) => path)).size).toBe(bundles.length);

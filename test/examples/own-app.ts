@@ -1,9 +1,8 @@
 import { App, Stack } from "aws-cdk-lib";
 import { Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
+// From the npm package: "pgkeep/config" and "pgkeep/constructs".
 import { parseConfig } from "../../lib/config/load.ts";
-import { PostgresDatabase } from "../../lib/constructs/database.ts";
-import { IsolatedNetwork } from "../../lib/constructs/network.ts";
-import { PoolingProxy } from "../../lib/constructs/proxy.ts";
+import { IsolatedNetwork, PoolingProxy, PostgresDatabase } from "../../lib/constructs/index.ts";
 
 /** An app of a team's own: one database in a stack beside whatever else they have, and none of pgkeep's stacks. */
 export function ownApp(outdir: string): App {
