@@ -10,14 +10,14 @@ import { parseSelection } from "../lib/logical/selection.ts";
 import type { Source } from "../lib/logical/source.ts";
 import { findTools } from "../lib/logical/tools.ts";
 import { type ConnectionTarget, connect } from "../lib/postgres/connect.ts";
-import { type BenchResult, median } from "./bench.ts";
+import type { BenchResult } from "./bench.ts";
 import { withServer } from "./server.ts";
 
 /** The major version whose pg_dump Debian has. */
 const major = 15;
 const jobs = 2;
 const tables = 8;
-const rowsPerTable = 150_000;
+const rowsPerTable = 400_000;
 const rounds = 5;
 /** Not slower than 0.95 of the bare programs. */
 const limit = 1 / 0.95;
@@ -83,7 +83,10 @@ export async function benchDumpRestore(): Promise<BenchResult> {
   });
 }
 
-/** By turns, and each round the other way around, so that neither has the warmer caches. */
+/**
+ * By turns, and each round the other way around, so that neither has the warmer caches. The fastest round of
+ * each counts: whatever else the machine does only makes a round slower.
+ */
 async function compare(
   name: string,
   baseline: string,
@@ -102,8 +105,8 @@ async function compare(
     const order = ["theirs", "ours"] as const;
     for (const whose of round % 2 === 0 ? order : [...order].reverse()) await measure(whose);
   }
-  const baselineSeconds = median(times.theirs);
-  const oursSeconds = median(times.ours);
+  const baselineSeconds = Math.min(...times.theirs);
+  const oursSeconds = Math.min(...times.ours);
   const ratio = oursSeconds / baselineSeconds;
   return {
     name: `${name}, ${tables} tables of ${rowsPerTable.toLocaleString("en")} rows`,
@@ -113,7 +116,7 @@ async function compare(
     ratio,
     limit: `ratio ≤ ${limit.toFixed(3)}`,
     ok: ratio <= limit,
-    note: `${(1 / ratio).toFixed(3)} of the speed by hand`,
+    note: `the fastest of ${rounds} rounds each; ${(1 / ratio).toFixed(3)} of the speed by hand`,
   };
 }
 

@@ -1,5 +1,8 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
 import { Readable } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -26,10 +29,12 @@ const decrypted = async (sealed: Buffer, identity: Identity) =>
   );
 const newKey = () => parseIdentity(newIdentity().text) as Identity;
 
-/** `age-keygen`'s example of the specification's test kit (c2sp.org/CCTV/age): key, passphrase-less X25519 file. */
-const kit = {
-  identity: "AGE-SECRET-KEY-1XMWWC06LY3EE5RYTXM9MFLAZ2U56JJJ36S0MYPDRWSVLUL66MV4QX3S7F6",
-};
+/** A key as age-keygen writes it. */
+const kit = { identity: "AGE-SECRET-KEY-1XMWWC06LY3EE5RYTXM9MFLAZ2U56JJJ36S0MYPDRWSVLUL66MV4QX3S7F6" };
+const noPython =
+  spawnSync("python3", ["-c", "import venv, ensurepip"]).status === 0
+    ? undefined
+    : "(skipped: no python3 with venv)";
 
 describe("encryption in the format of age", () => {
   const key = newKey();
@@ -91,23 +96,33 @@ describe("encryption in the format of age", () => {
     expect(parseRecipient("age1qqqq")).toBe(undefined);
   });
 
-  const age = ageProgram();
-  it.skipIf(age === undefined)(
-    `is read by the program age ${age === undefined ? "(skipped: not on this machine)" : ""}`,
+  it.skipIf(noPython !== undefined)(
+    `is read by another implementation, and reads what that one wrote ${noPython ?? ""}`,
+    { timeout: 300_000 },
     async () => {
-      const { mkdtempSync, writeFileSync } = await import("node:fs");
-      const { tmpdir } = await import("node:os");
-      const { join } = await import("node:path");
-      const directory = mkdtempSync(join(tmpdir(), "age-"));
+      const python = await pyrage();
       const { text } = newIdentity();
-      writeFileSync(join(directory, "key"), `${text}\n`);
-      writeFileSync(
-        join(directory, "sealed"),
-        await encrypted(Buffer.from("hello"), parseIdentity(text) as Identity),
+      const identity = parseIdentity(text) as Identity;
+      const plain = randomBytes(150_000);
+      const script = `
+import base64, json, pyrage, sys
+given = json.load(sys.stdin)
+identity = pyrage.x25519.Identity.from_str(given["identity"])
+plain = pyrage.decrypt(base64.b64decode(given["sealed"]), [identity])
+theirs = pyrage.encrypt(plain, [pyrage.x25519.Recipient.from_str(given["recipient"])])
+print(json.dumps({"recipient": str(identity.to_public()), "plain": base64.b64encode(plain).decode(), "theirs": base64.b64encode(theirs).decode()}))
+`;
+      const input = {
+        identity: text,
+        recipient: identity.recipient.text,
+        sealed: (await encrypted(plain, identity)).toString("base64"),
+      };
+      const output = JSON.parse(
+        execFileSync(python, ["-c", script], { input: JSON.stringify(input), maxBuffer: 2 ** 26 }).toString(),
       );
-      expect(
-        String(execFileSync("age", ["-d", "-i", join(directory, "key"), join(directory, "sealed")])),
-      ).toBe("hello");
+      expect(output.recipient).toBe(identity.recipient.text);
+      expect(Buffer.from(output.plain, "base64").equals(plain)).toBe(true);
+      expect((await decrypted(Buffer.from(output.theirs, "base64"), identity)).equals(plain)).toBe(true);
     },
   );
 });
@@ -116,10 +131,23 @@ function* cutInto(bytes: Buffer, size: number) {
   for (let start = 0; start < bytes.length; start += size) yield bytes.subarray(start, start + size);
 }
 
-function ageProgram(): string | undefined {
-  try {
-    return String(execFileSync("age", ["--version"], { stdio: ["ignore", "pipe", "ignore"] }));
-  } catch {
-    return undefined;
-  }
+/** The bindings of age's implementation in Rust, in an environment of their own, fetched once for all test runs. */
+async function pyrage(): Promise<string> {
+  const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "pgkeep-tests");
+  const environment = join(cache, "pyrage-1.4.0");
+  const python = join(environment, "bin", "python");
+  if (existsSync(python)) return python;
+  mkdirSync(cache, { recursive: true });
+  const temporary = `${environment}.${process.pid}`;
+  execFileSync("python3", ["-m", "venv", temporary]);
+  execFileSync(join(temporary, "bin", "python"), [
+    "-m",
+    "pip",
+    "install",
+    "--quiet",
+    "--disable-pip-version-check",
+    "pyrage==1.4.0",
+  ]);
+  renameSync(temporary, environment);
+  return python;
 }

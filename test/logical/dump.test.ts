@@ -168,6 +168,32 @@ describe.each(allMajors)("logical backups of PostgreSQL %i", (major) => {
     expect((await dump("create", "--schema", "nowhere")).stderr).toContain("has no nowhere");
   });
 
+  it("works as the master user of RDS, who is no superuser", async () => {
+    const database = await server.createDatabase();
+    const login = await server.createMaster(database);
+    const session = await server.connect(database, login);
+    await session.query("create schema sales");
+    await session.query("create table sales.orders (id int primary key)");
+    await session.query("insert into sales.orders select generate_series(1, 10)");
+    await session.close();
+    // A role of the application owns a table that the master may only read.
+    const superuser = await server.connect(database);
+    await superuser.query(`create role application_${login.user}; create table sales.theirs (n int);
+      alter table sales.theirs owner to application_${login.user}`);
+    await superuser.close();
+    const as = (...args: string[]) =>
+      runCli(["dump", ...args, "--url", urlOf(server.target(database, login)), "--to", directory, "--json"], {
+        clientEnvironment: { PATH: `${tools.directory}:/usr/bin:/bin` },
+      });
+    const whole = await as("create");
+    expect(whole.stderr).not.toContain("pgkeep:");
+    expect((await as("verify", JSON.parse(whole.stdout).manifest.id)).code).toBe(0);
+    const part = JSON.parse((await as("create", "--schema", "sales")).stdout);
+    const restored = await as("restore", part.manifest.id, "--into", "by master", "--create", "--no-owner");
+    expect(restored.stderr).not.toContain("pgkeep:");
+    expect(Object.keys((await contentsOf("by master")).tables)).toEqual(["sales.orders", "sales.theirs"]);
+  });
+
   it("never shows the password, neither to people nor to the process list", async () => {
     const { stdout, stderr } = await dump("create");
     expect(stdout + stderr).not.toContain(server.superuser.password);
