@@ -22,6 +22,7 @@ import { checkFiles, problemText } from "./restore-copy.ts";
 import { RestoreDirectory, type RestoreMarker, sameRequest, targetText } from "./restore-directory.ts";
 import type { RestoreSource } from "./restore-source.ts";
 import { startServer } from "./server.ts";
+import { explainSpace } from "./space.ts";
 import type { SandboxState } from "./state.ts";
 import { type Archive, coverage, segmentProblem } from "./wal-archive.ts";
 import { parseSegmentName, segmentName } from "./wal-names.ts";
@@ -319,7 +320,7 @@ class SandboxBackups implements Backups {
         async (error: unknown) => {
           // Nothing half restored stays behind; what went wrong is in the error.
           await directory.remove().catch(() => {});
-          return { error };
+          return { error: explainSpace(error, `the restore ${request.name}`, this.state.scratchDirectory) };
         },
       ),
     };

@@ -9,6 +9,7 @@ import type { BackupStore, StoredBackup } from "./backup-store.ts";
 import { type CopiedFile, copyRunningCluster } from "./base-copy.ts";
 import { failingPages, pageBytes } from "./page-checksum.ts";
 import { describeFile, relationFiles } from "./relation-files.ts";
+import { explainSpace } from "./space.ts";
 import type { Login } from "./state.ts";
 import { segmentProblem } from "./wal-archive.ts";
 import { parseLsn, parseSegmentName, segmentBefore, segmentName } from "./wal-names.ts";
@@ -46,7 +47,9 @@ export async function takeBaseBackup(request: BaseBackupRequest): Promise<Stored
   );
   try {
     const startedAt = request.now();
-    const directory = await store.begin(id, request.database, startedAt);
+    const directory = await store.begin(id, request.database, startedAt).catch((error: unknown) => {
+      throw explainSpace(error, `the backup ${id}`, store.directory);
+    });
     if (directory === undefined) return undefined;
     try {
       const stored = await copyInto(directory, request, session, startedAt);
@@ -54,7 +57,7 @@ export async function takeBaseBackup(request: BaseBackupRequest): Promise<Stored
       return stored;
     } catch (error) {
       await store.abandon(id);
-      throw error;
+      throw explainSpace(error, `the backup ${id}`, store.directory);
     }
   } finally {
     await session.close();
