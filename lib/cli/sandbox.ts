@@ -6,6 +6,7 @@ import { requestFault } from "../sandbox/control.ts";
 import { faultNamed, faults } from "../sandbox/faults/index.ts";
 import { type RunningSandbox, startSandbox } from "../sandbox/sandbox.ts";
 import { startScheduler } from "../sandbox/scheduler.ts";
+import type { SandboxState } from "../sandbox/state.ts";
 import { findSandbox } from "../sandbox/state-file.ts";
 import type { Cli, GlobalOptions, Register } from "./cli.ts";
 import { several, wholeNumber } from "./options.ts";
@@ -55,6 +56,19 @@ export const registerSandbox: Register = (program, cli) => {
       await runSandbox(cli, options);
     });
   sandbox
+    .command("url")
+    .description(
+      "print the URL of the running sandbox's primary, with the password of its master user, for psql",
+    )
+    .action(async () => {
+      const state = await requireSandbox(cli);
+      const url = new URL(`postgres://127.0.0.1:${state.primary.port}/`);
+      url.username = encodeURIComponent(state.master.user);
+      url.password = encodeURIComponent(state.master.password);
+      url.pathname = `/${encodeURIComponent(state.database)}`;
+      cli.out(url.href);
+    });
+  sandbox
     .command("fault")
     .summary("break the running sandbox on purpose, or repair it")
     .description(
@@ -65,17 +79,17 @@ export const registerSandbox: Register = (program, cli) => {
     .action(async (name: string, _: unknown, command) => {
       const options = command.optsWithGlobals() as SandboxCommandOptions;
       faultNamed(name);
-      const state = await findSandbox(cli.homeDirectory);
-      if (state === undefined) {
-        throw new PgkeepError("no-sandbox", "no sandbox is running", {
-          remedy: "start one with `pgkeep sandbox`",
-        });
-      }
-      const report = await requestFault(state, { name, repair: options.repair === true });
+      const report = await requestFault(await requireSandbox(cli), { name, repair: options.repair === true });
       if (options.json === true) cli.json(report);
       else cli.out(report.message);
     });
 };
+
+async function requireSandbox(cli: Cli): Promise<SandboxState> {
+  const state = await findSandbox(cli.homeDirectory);
+  if (state !== undefined) return state;
+  throw new PgkeepError("no-sandbox", "no sandbox is running", { remedy: "start one with `pgkeep sandbox`" });
+}
 
 function postgresMajor(text: string): PostgresMajor {
   const major = supportedMajors.find((supported) => String(supported) === text);
