@@ -7,6 +7,7 @@ import { benchLambda } from "./lambda.ts";
 import { benchPruning } from "./pruning.ts";
 import { benchReady } from "./ready.ts";
 import { benchReindex } from "./reindex.ts";
+import { benchRestore } from "./restore.ts";
 import { benchVacuum } from "./vacuum.ts";
 
 /** `npm run bench [name…]`: each figure against a baseline of the same run; exits with 1 when a bound is broken. */
@@ -19,6 +20,7 @@ const benches: Record<string, () => Promise<BenchResult>> = {
   lambda: benchLambda,
   dump: benchDump,
   "dump-restore": benchDumpRestore,
+  restore: benchRestore,
 };
 
 const chosen = process.argv.slice(2);
