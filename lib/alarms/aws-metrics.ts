@@ -62,7 +62,7 @@ const cacheNode = {
 } as const;
 const usage = { namespace: "AWS/Usage", metricName: "ResourceCount", of: "account", kind: "gauge" } as const;
 
-/** Every metric of AWS that an alarm or the dashboard uses. */
+/** Every metric of AWS that an alarm, the dashboard or a command uses. */
 export const awsMetrics = {
   CPUUtilization: {
     ...server,
@@ -168,6 +168,9 @@ export const awsMetrics = {
   },
   MaxDatabaseConnectionsAllowed: { ...proxy, unit: "Count", range: unbounded },
   ClientConnections: { ...proxy, unit: "Count", range: unbounded },
+  ClientConnectionsSetupSucceeded: { ...proxy, kind: "delta", unit: "Count", range: unbounded },
+  DatabaseConnectionsCurrentlyBorrowed: { ...proxy, unit: "Count", range: unbounded },
+  QueryRequests: { ...proxy, kind: "delta", unit: "Count", range: unbounded },
   AvailabilityPercentage: {
     ...proxy,
     of: "proxy-writer",

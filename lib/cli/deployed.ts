@@ -7,6 +7,7 @@ import { UsageError } from "../errors.ts";
 import { backUp } from "../jobs/back-up.ts";
 import type { AnyStep, Job } from "../jobs/job.ts";
 import type { DeployedRuns } from "../ports/deployed-runs.ts";
+import type { ProxyMetrics } from "../ports/proxy-metrics.ts";
 import type { GlobalOptions } from "./cli.ts";
 
 /** A step whose function works with AWS alone, and so is told all that AWS's ports take. */
@@ -58,6 +59,27 @@ export async function withDeployedRuns<T>(
   try {
     return await work(deployedRuns(caller, key));
   } finally {
+    caller.close();
+  }
+}
+
+/** Gives the measurements of a database's proxy to `work`, with the caller's credentials. */
+export async function withProxyMetrics<T>(
+  options: GlobalOptions,
+  { key, region }: DeployedDatabase,
+  work: (metrics: ProxyMetrics) => Promise<T>,
+): Promise<T> {
+  requireAlone(options);
+  const [{ asCaller }, { proxyMetrics }] = await Promise.all([
+    import("../aws/caller.ts"),
+    import("../aws/pool-metrics.ts"),
+  ]);
+  const caller = await asCaller(region);
+  const metrics = proxyMetrics(key, { region: caller.region });
+  try {
+    return await work(metrics);
+  } finally {
+    metrics.close();
     caller.close();
   }
 }

@@ -5,6 +5,7 @@ import { registerDump } from "./dump.ts";
 import { registerHealth } from "./health.ts";
 import { registerInstall } from "./install.ts";
 import { registerMetrics } from "./metrics.ts";
+import { registerPools } from "./pools.ts";
 import { registerRestore } from "./restore.ts";
 import { registerRoles } from "./roles.ts";
 import { registerRouting } from "./routing.ts";
@@ -19,6 +20,7 @@ export const commands: readonly Register[] = [
   registerRuns,
   registerHealth,
   registerMetrics,
+  registerPools,
   registerBackup,
   registerDump,
   registerRestore,

@@ -1,3 +1,4 @@
+import { proxyName } from "../aws/proxy-name.ts";
 import type { DatabaseConfig } from "../config/schema.ts";
 
 /** TCP port of every database and proxy. */
@@ -22,7 +23,7 @@ export function identifiersOf({ key }: Pick<DatabaseConfig, "key">) {
     recovery: `${base}-recovery`,
     /** Alias of the key of the backups that AWS replicates to another region. */
     replicatedBackups: `${base}-replicated-backups`,
-    proxy: base,
+    proxy: proxyName(key),
     proxyReader: `${base}-reader`,
     routingParameter: `/pgkeep/${key}/routing`,
     pageTopic: `${base}-page`,

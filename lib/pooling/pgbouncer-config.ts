@@ -16,6 +16,8 @@ export interface PgbouncerSettings {
   pidFile: string;
   /** May log in to PgBouncer's own database `pgbouncer` to read its statistics and to pause it. */
   adminUser?: string;
+  /** May log in there to read, and to do nothing else. */
+  statsUser?: string;
   /** PgBouncer's own version, e.g. `1.18.0`: settings that it does not know would keep it from starting. */
   version: string;
   /** TLS to the server and to the clients; without them it is off, which is for loopback only. */
@@ -54,6 +56,9 @@ export function pgbouncerIni(settings: PgbouncerSettings): string {
     ...(settings.adminUser === undefined
       ? []
       : [["admin_users", listed(settings.adminUser)] as [string, string]]),
+    ...(settings.statsUser === undefined
+      ? []
+      : [["stats_users", listed(settings.statsUser)] as [string, string]]),
     ["pool_mode", pooling.mode],
     ["default_pool_size", pooling.poolSize],
     ["reserve_pool_size", pooling.reservePoolSize],

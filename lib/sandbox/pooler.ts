@@ -57,6 +57,8 @@ export interface PoolerOptions {
   /** Who may log in through it. */
   logins: readonly PgbouncerLogin[];
   adminUser?: string;
+  /** May read PgBouncer's console. */
+  statsLogin?: PgbouncerLogin;
   /** Without it a free one is chosen. */
   port?: number;
 }
@@ -77,7 +79,11 @@ export async function startPooler(options: PoolerOptions): Promise<PoolerState> 
     const port = options.port ?? (await freePort());
     await configure(options, directory, port);
     const outcome = await tryStart(options, directory, port);
-    if ("pid" in outcome) return { name: options.server.name, port, pid: outcome.pid, directory };
+    if ("pid" in outcome) {
+      const { statsLogin } = options;
+      const pooler = { name: options.server.name, port, pid: outcome.pid, directory };
+      return statsLogin === undefined ? pooler : { ...pooler, statsLogin };
+    }
     if (collided(outcome.log) && options.port === undefined && attempt < 5) continue;
     throw notStarted(options.server.name, port, outcome);
   }
@@ -173,8 +179,10 @@ async function configure(options: PoolerOptions, directory: string, port: number
     pidFile: pidFileOf(directory),
     version: options.pgbouncer.version,
     ...(options.adminUser === undefined ? {} : { adminUser: options.adminUser }),
+    ...(options.statsLogin === undefined ? {} : { statsUser: options.statsLogin.user }),
   });
-  await writePrivate(options.owner, authFile, pgbouncerUserlist(options.logins));
+  const logins = options.statsLogin === undefined ? options.logins : [...options.logins, options.statsLogin];
+  await writePrivate(options.owner, authFile, pgbouncerUserlist(logins));
   await writePrivate(options.owner, join(directory, "pgbouncer.ini"), ini);
 }
 

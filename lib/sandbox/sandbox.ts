@@ -14,6 +14,7 @@ import { sandboxEnvironment } from "./environment.ts";
 import type { FaultReport } from "./faults/fault.ts";
 import { HeldSessions } from "./faults/held-sessions.ts";
 import { runFault } from "./faults/index.ts";
+import { randomPassword } from "./passwords.ts";
 import { findPgbouncer, noPgbouncer, startPoolers, stopPooler } from "./pooler.ts";
 import { makeDirectory } from "./replica.ts";
 import type { SandboxState } from "./state.ts";
@@ -163,6 +164,7 @@ async function bringUpPoolers({ state }: Cluster, config: DatabaseConfig): Promi
     database: state.database,
     pooling: config.pooling,
     logins: [state.application.writer, state.application.reporting],
+    statsLogin: { user: "pgkeep_stats", password: randomPassword() },
   });
   const ports = state.poolers.map((pooler) => `${pooler.name} ${pooler.port}`).join(", ");
   return `PgBouncer ${pgbouncer.version} in front of each server, on ports: ${ports}`;

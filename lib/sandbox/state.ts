@@ -16,6 +16,8 @@ export interface PoolerState {
   pid: number;
   /** Its configuration, passwords and log. */
   directory: string;
+  /** May read its console, and nothing else. */
+  statsLogin?: Login;
 }
 
 export interface Login {

@@ -32,6 +32,11 @@ export const health = z
     transactionIdsCritical: whole(200_000_000, 2_000_000_000)
       .default(1_000_000_000)
       .describe("Age from which it is critical; PostgreSQL stops near 2.1 billion"),
+    poolWaitSeconds: seconds({ min: 1, max: 3_600 })
+      .default(5)
+      .describe(
+        "`pgkeep pools`: a finding when a client of the pooler has waited longer for a server connection",
+      ),
     freeStoragePercent: percent
       .default(10)
       .describe("A finding when the database leaves less than this free of maxStorageGigabytes"),
