@@ -59,6 +59,7 @@ const core = [
   "maintenance",
   "vacuum",
   "reindex",
+  "history",
   "install",
   "pooling",
   "table-restore",

@@ -231,6 +231,24 @@ export const metrics = {
     dimensions: [],
     help: "Indexes that were due and that the last reindex could not get to",
   },
+  DaysUntilStorageFull: {
+    unit: "Count",
+    kind: "gauge",
+    dimensions: [],
+    help: "Days until the database has grown to database.maxStorageGigabytes; 3650 when it will not",
+  },
+  DaysUntilTransactionIdsExhausted: {
+    unit: "Count",
+    kind: "gauge",
+    dimensions: [],
+    help: "Days until transaction or multixact ids run out, whichever is first; 3650 while old ones are frozen in time",
+  },
+  DaysUntilKeyExhausted: {
+    unit: "Count",
+    kind: "gauge",
+    dimensions: [],
+    help: "Days until the first integer key has no value left; 3650 when none will",
+  },
 } as const satisfies Record<string, MetricDefinition>;
 
 export type MetricName = keyof typeof metrics;

@@ -21,10 +21,10 @@ export function beyondDefaults(config: JobConfig): string {
   return JSON.stringify({ key, ...difference(Object.fromEntries(known), defaults) });
 }
 
-/** The same without what neither roles nor passwords depend on: schedules, and limits of the health check. */
+/** The same without what neither roles nor passwords depend on: schedules, limits of the health check, the history. */
 export function beyondDefaultsForAccess(config: JobConfig): string {
-  const { health, schedules } = configDefaults();
-  return beyondDefaults({ ...config, health, schedules });
+  const { health, history, schedules } = configDefaults();
+  return beyondDefaults({ ...config, health, history, schedules });
 }
 
 function difference(value: Section, defaults: Section): Section {

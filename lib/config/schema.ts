@@ -7,6 +7,7 @@ import { database } from "./sections/database.ts";
 import { files } from "./sections/files.ts";
 import { resourceName } from "./sections/forms.ts";
 import { health } from "./sections/health.ts";
+import { history } from "./sections/history.ts";
 import { logicalBackups } from "./sections/logical-backups.ts";
 import { maintenance } from "./sections/maintenance.ts";
 import { network } from "./sections/network.ts";
@@ -26,6 +27,7 @@ export const perDatabaseSections = {
   logicalBackups,
   maintenance,
   health,
+  history,
   roles,
   alarms,
   schedules,

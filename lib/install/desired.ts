@@ -56,6 +56,14 @@ export const passwordMark = "; logs in with a password";
 /** Extensions that jobs and checks use where they can be had. */
 export const extensions: readonly string[] = ["amcheck", "pg_stat_statements", "pgstattuple"];
 
+const historyTables = [
+  "history_day",
+  "history_table",
+  "history_table_before",
+  "history_statement",
+  "history_statement_text",
+];
+
 const seconds = (value: number) => `${value}s`;
 
 /** What should be true of a database, from its configuration alone. */
@@ -91,11 +99,15 @@ export function desiredState(config: JobConfig, possible: Possibilities): Desire
       job_run: { [monitoring]: writes, [maintenance]: writes },
       backup_manifest: { [monitoring]: writes, [drill]: reads },
       index_rebuild: { [monitoring]: reads, [maintenance]: writes },
+      ...Object.fromEntries(
+        historyTables.map((table) => [table, { [monitoring]: writes, [maintenance]: reads }]),
+      ),
     },
     ownFunctions: {
       "scan_source(regclass)": {},
       "amcheck_schema(text)": {},
       "drop_index_leftover(oid)": { [maintenance]: ["EXECUTE"] },
+      "sequence_positions(oid[])": { [monitoring]: ["EXECUTE"] },
       ...Object.fromEntries(
         [
           "table_rows(regclass)",

@@ -3,6 +3,7 @@ import { UsageError } from "../errors.ts";
 import { backUp } from "./back-up.ts";
 import { checkHealth } from "./check-health.ts";
 import { checkRecovery } from "./check-recovery.ts";
+import { collectHistory } from "./collect-history.ts";
 import { drillRestore } from "./drill-restore.ts";
 import type { Job } from "./job.ts";
 import { reindex } from "./reindex.ts";
@@ -17,6 +18,7 @@ export const jobs: readonly Job[] = [
   checkRecovery,
   vacuum,
   reindex,
+  collectHistory,
   drillRestore,
 ];
 

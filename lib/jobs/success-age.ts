@@ -13,6 +13,7 @@ export const jobNames = [
   "back-up",
   "vacuum",
   "reindex",
+  "collect-history",
   "drill-restore",
 ] as const satisfies readonly (keyof JobConfig["schedules"])[];
 

@@ -18,6 +18,9 @@ export const schedules = z
       .describe("When it is measured what a restore would lose; by default every five minutes"),
     "back-up": cron.optional().describe("When a backup is taken and old ones are pruned; by default daily"),
     "drill-restore": cron.optional().describe("When the restore drill runs; by default monthly"),
+    "collect-history": cron
+      .optional()
+      .describe("When sizes, counters and statements are noted for forecasts; by default daily"),
     reindex: cron.optional().describe("When bloated and invalid indexes are rebuilt; by default monthly"),
     vacuum: cron.optional().describe("When tables are vacuumed by need; by default daily"),
   })
