@@ -1,4 +1,4 @@
-import { copyFile, open, readdir, rename, truncate } from "node:fs/promises";
+import { copyFile, cp, open, readdir, readFile, rename, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { backUp } from "../../lib/jobs/back-up.ts";
@@ -23,16 +23,16 @@ async function expectCleanedUp(shop: Shop): Promise<void> {
 }
 
 /** Changes bytes of a file in the middle of one page. */
-async function damage(file: string, block: number): Promise<() => Promise<void>> {
+async function damage(file: string, block: number, length = 64): Promise<() => Promise<void>> {
   const handle = await open(file, "r+");
   const position = block * pageBytes + pageBytes - 200;
-  const original = Buffer.alloc(64);
-  await handle.read(original, 0, 64, position);
-  await handle.write(Buffer.from(original.map((byte) => byte ^ 0xa5)), 0, 64, position);
+  const original = Buffer.alloc(length);
+  await handle.read(original, 0, length, position);
+  await handle.write(Buffer.from(original.map((byte) => byte ^ 0xa5)), 0, length, position);
   await handle.close();
   return async () => {
     const again = await open(file, "r+");
-    await again.write(original, 0, 64, position);
+    await again.write(original, 0, length, position);
     await again.close();
   };
 }
@@ -142,6 +142,49 @@ describe.each([...new Set([allMajors[0], allMajors.at(-1)])] as typeof allMajors
       const repair = await damage(join(store.dataOf(backup.id), path), 2);
       await drillFails("restore", new RegExp(`${path} \\(public\\.countries\\): its content was changed`));
       await repair();
+    });
+
+    it("when a byte of an index in the backup is flipped: index, table and file are named", async () => {
+      const { store, backup } = await newestBackup(shop);
+      const path = Object.entries(backup.relations).find(
+        ([, name]) => name === "public.orders (index orders_by_customer)",
+      )?.[0] as string;
+      const repair = await damage(join(store.dataOf(backup.id), path), 1, 1);
+      await drillFails(
+        "restore",
+        new RegExp(`${path} \\(public\\.orders \\(index orders_by_customer\\)\\): its content was changed`),
+      );
+      await repair();
+    });
+
+    it("when the backup's own list of files is not what was written", async () => {
+      const { store, backup } = await newestBackup(shop);
+      const file = join(store.pathOf(backup.id), "backup.json");
+      const whole = await readFile(file, "utf8");
+      await writeFile(file, whole.replace(/"bytes":8192/, '"bytes":8193'));
+      // Not trusted, so there is none: it is listed as failed, and kept.
+      await drillFails("restore", /no backup to restore from/);
+      expect((await shop.backups.verify(backup.id)).problems[0]?.problem).toMatch(/its checksum differs/);
+      expect((await shop.backups.list())[0]).toMatchObject({ id: backup.id, status: "failed" });
+      await writeFile(file, whole);
+    });
+
+    it("when the newest backup is one of another cluster: that is said", async () => {
+      const { store, backup } = await newestBackup(shop);
+      const id = "foreign";
+      const later = new Date(Date.parse(backup.finishedAt) + 1).toISOString();
+      const directory = await store.begin(id, backup.database, new Date(later));
+      await cp(store.dataOf(backup.id), join(directory as string, "data"), { recursive: true });
+      await store.finish({
+        ...backup,
+        id,
+        startedAt: later,
+        finishedAt: later,
+        systemIdentifier: "7000000000000000001",
+      });
+      await drillFails("restore", /WAL of another cluster \(system identifier \d+\)/);
+      await shop.backups.remove(id);
+      expect((await shop.run(drillRestore)).outcome).toBe("succeeded");
     });
 
     it("when a WAL segment is missing: the segment is named", async () => {
