@@ -99,6 +99,7 @@ export function desiredState(config: JobConfig, possible: Possibilities): Desire
       job_run: { [monitoring]: writes, [maintenance]: writes },
       backup_manifest: { [monitoring]: writes, [drill]: reads },
       index_rebuild: { [monitoring]: reads, [maintenance]: writes },
+      vacuum_handover: { [monitoring]: reads, [maintenance]: writes },
       ...Object.fromEntries(
         historyTables.map((table) => [table, { [monitoring]: writes, [maintenance]: reads }]),
       ),
@@ -107,6 +108,7 @@ export function desiredState(config: JobConfig, possible: Possibilities): Desire
       "scan_source(regclass)": {},
       "amcheck_schema(text)": {},
       "drop_index_leftover(oid)": { [maintenance]: ["EXECUTE"] },
+      "set_autovacuum(oid, jsonb)": { [maintenance]: ["EXECUTE"] },
       "sequence_positions(oid[])": { [monitoring]: ["EXECUTE"] },
       ...Object.fromEntries(
         [

@@ -4,6 +4,9 @@ import type { VacuumReport } from "../vacuum/report.ts";
 import { vacuumByNeed } from "../vacuum/run.ts";
 import { defineJob, done, failed, step } from "./job.ts";
 
+/** Between two lines about a table that takes long. */
+const progressEverySeconds = 5;
+
 /** Vacuums and analyses, most urgent first, the tables that need it, before autovacuum would have to. */
 export const vacuum = defineJob({
   name: "vacuum",
@@ -33,7 +36,18 @@ export const vacuum = defineJob({
           dryRun: context.dryRun,
           wanted: context.input,
           threshold: settings.threshold,
-          budgetSeconds: context.input.budgetSeconds ?? settings.budgetSeconds,
+          // What would be cut off by the deadline does not fit either.
+          budgetSeconds: Math.min(
+            context.input.budgetSeconds ?? settings.budgetSeconds,
+            Math.max(1, Math.floor(context.timeLeft() / 1000)),
+          ),
+          lockTimeoutSeconds: settings.lockTimeoutSeconds,
+          progressEverySeconds,
+          effort: {
+            parallelWorkers: settings.parallelWorkers,
+            bufferUsageMegabytes: settings.bufferUsageMegabytes,
+          },
+          handOverDays: settings.handOverDays,
           progress: context.progress,
         });
         context.measure("TablesVacuumed", report.vacuumed.total);

@@ -12,6 +12,8 @@ export type VacuumArguments = {
   wholeDatabase?: boolean;
   /** Instead of `maintenance.vacuum.budgetSeconds`. */
   budgetSeconds?: number;
+  /** Vacuum nothing: say how autovacuum does on each table, and what to set otherwise. */
+  advice?: boolean;
 };
 
 const name = z.string().min(1);
@@ -24,6 +26,7 @@ const schema = z.strictObject({
   full: z.boolean().optional(),
   wholeDatabase: z.boolean().optional(),
   budgetSeconds: z.number().min(1).max(86_400).optional(),
+  advice: z.boolean().optional(),
 });
 
 /** @throws UsageError naming every wrong argument, or a combination that is refused */
@@ -35,10 +38,10 @@ export function parseVacuumArguments(value: unknown): VacuumArguments {
       return path === "" ? issue.message : `${path}: ${issue.message}`;
     });
     throw new UsageError(`the arguments of vacuum are wrong: ${problems.join("; ")}`, {
-      remedy: "it takes tables, full, wholeDatabase and budgetSeconds",
+      remedy: "it takes tables, full, wholeDatabase, budgetSeconds and advice",
     });
   }
-  const { tables, full, wholeDatabase, budgetSeconds } = parsed.data;
+  const { tables, full, wholeDatabase, budgetSeconds, advice } = parsed.data;
   if (full === true && tables === undefined) {
     throw new UsageError("VACUUM FULL is done only to tables that are named", {
       remedy: "name them in `tables`: each is locked against reads and writes while it is rewritten",
@@ -47,6 +50,11 @@ export function parseVacuumArguments(value: unknown): VacuumArguments {
   if (wholeDatabase === true && tables !== undefined) {
     throw new UsageError("`tables` and `wholeDatabase` exclude each other", { remedy: "give one of them" });
   }
+  if (advice === true && (full === true || wholeDatabase === true || budgetSeconds !== undefined)) {
+    throw new UsageError("`advice` vacuums nothing: it goes with `tables` only", {
+      remedy: "give it alone for every table, or with `tables` for some",
+    });
+  }
   return {
     ...(tables === undefined
       ? {}
@@ -54,5 +62,6 @@ export function parseVacuumArguments(value: unknown): VacuumArguments {
     ...(full === undefined ? {} : { full }),
     ...(wholeDatabase === undefined ? {} : { wholeDatabase }),
     ...(budgetSeconds === undefined ? {} : { budgetSeconds }),
+    ...(advice === undefined ? {} : { advice }),
   };
 }

@@ -1,14 +1,15 @@
 import { errorMessage, PgkeepError } from "../errors.ts";
-import { Pace } from "../maintenance/pace.ts";
 import { StatementLimit } from "../maintenance/statement-limit.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Session } from "../ports/databases.ts";
 import { majorOf } from "../postgres/versions.ts";
 import type { VacuumArguments } from "./arguments.ts";
 import { runStatement, type StatementOutcome } from "./execute.ts";
+import type { HandingOver } from "./hand-over.ts";
+import { Observer } from "./observe.ts";
 import { readDeadRows, readWorkedAt, statisticsAreImmediate } from "./outcome.ts";
-import { pagesToProcess } from "./pace.ts";
-import type { Plan, Work } from "./plan.ts";
+import type { Effort, Plan, Work } from "./plan.ts";
+import { predictor } from "./predict.ts";
 import {
   entryOf,
   leave,
@@ -30,6 +31,13 @@ export interface VacuumRun {
   /** Share of its trigger from which a table is due. */
   threshold: number;
   budgetSeconds: number;
+  /** Nobody waits longer because of the run. */
+  lockTimeoutSeconds: number;
+  /** Between two lines about a statement that takes long. */
+  progressEverySeconds: number;
+  effort: Effort;
+  /** For how long others may be at a table that was handed over. */
+  handOverDays: number;
   progress(message: string): void;
 }
 
@@ -43,10 +51,16 @@ export async function carryOut(
   facts: ServerFacts,
   planned: Plan,
   report: VacuumReport,
+  handingOver: HandingOver,
   remainingSeconds: () => number,
 ): Promise<string | undefined> {
-  const pace = new Pace();
+  const predict = await predictor(session, facts, planned);
   const limit = new StatementLimit(session, run.budgetSeconds * 1000);
+  const observer = new Observer(() => run.connect({ statementTimeoutMilliseconds: 2_000 }), {
+    lockTimeoutSeconds: run.lockTimeoutSeconds,
+    progressEverySeconds: run.progressEverySeconds,
+    say: run.progress,
+  });
   const done: { work: Work; entry: VacuumedTable }[] = [];
   const before = new Map<number, Date | null>();
   let ended: string | undefined;
@@ -60,28 +74,32 @@ export async function carryOut(
     for (; position < planned.work.length; position += 1) {
       const item = planned.work[position] as Work;
       run.deadline.throwIfAborted();
-      const pages = pagesToProcess(item.relation, item.action, facts.analyzePages);
-      const predicted = pace.predictSeconds(pages);
+      const predicted = predict.seconds(item);
       const remaining = remainingSeconds();
       if (predicted > remaining) {
-        leave(report, item, predicted, tooLong(predicted, remaining, run.budgetSeconds));
+        await leaveTooLong(run, handingOver, report, item, predicted, remaining);
         continue;
       }
       await limit.ensure(remaining * 1000);
-      run.progress(
-        `${item.label} ${item.relation.schema}.${item.relation.table} (${position + 1} of ${planned.work.length})`,
-      );
+      const name = `${item.label} ${item.relation.schema}.${item.relation.table}`;
+      run.progress(`${name} (${position + 1} of ${planned.work.length})`);
       const started = performance.now();
-      const outcome = await runStatement(session, item, run.deadline);
+      const { outcome, yieldedTo } = await observed(run, observer, session, facts.backendPid, item, name);
       const seconds = (performance.now() - started) / 1000;
       if (outcome.kind === "done") {
-        pace.learn(pages, seconds);
-        const entry = vacuumedEntry(item, seconds);
+        const pages = predict.pages(item);
+        predict.learn(pages, seconds);
+        const entry = vacuumedEntry(item, seconds, pages);
         done.push({ work: item, entry });
         report.vacuumed.tables.push(entry);
         report.vacuumed.total += 1;
       } else {
-        noteUndone(report, item, outcome, predicted, remainingSeconds() > 0.1);
+        const ended = {
+          predicted,
+          yieldedTo,
+          stoppedAfterSeconds: remainingSeconds() > 0.1 ? undefined : seconds,
+        };
+        noteUndone(report, item, outcome, ended);
       }
     }
     await finishDatabase(session, done, remainingSeconds());
@@ -95,14 +113,9 @@ export async function carryOut(
     } else {
       throw error;
     }
-    for (const item of planned.work.slice(position)) {
-      leave(
-        report,
-        item,
-        pace.predictSeconds(pagesToProcess(item.relation, item.action, facts.analyzePages)),
-        ended,
-      );
-    }
+    for (const item of planned.work.slice(position)) leave(report, item, predict.seconds(item), ended);
+  } finally {
+    await observer.close();
   }
   await fillDeadAfter(run, session, done, before, report);
   if (problem !== undefined) return problem;
@@ -113,7 +126,50 @@ export async function carryOut(
   return undefined;
 }
 
-function vacuumedEntry(item: Work, seconds: number): VacuumedTable {
+/** Runs one statement while the observer looks on. A rewrite that was asked for and an emergency do not give way. */
+async function observed(
+  run: VacuumRun,
+  observer: Observer,
+  session: Session,
+  pid: number,
+  item: Work,
+  name: string,
+): Promise<{ outcome: StatementOutcome; yieldedTo: string | null }> {
+  const givesWay = item.action.vacuum !== "full" && !item.action.emergency;
+  const { result, yieldedTo } = await observer.during(
+    pid,
+    name,
+    givesWay,
+    runStatement(session, item, run.deadline),
+  );
+  if (result.status === "rejected") throw result.reason;
+  return { outcome: result.value, yieldedTo };
+}
+
+/** What does not fit into the rest of this run waits for the next; what fits into none is handed over. */
+export async function leaveTooLong(
+  run: VacuumRun,
+  handingOver: HandingOver,
+  report: VacuumReport,
+  item: Work,
+  predicted: number,
+  remaining: number,
+): Promise<void> {
+  const why = tooLong(predicted, remaining, run.budgetSeconds);
+  if (predicted <= run.budgetSeconds) {
+    leave(report, item, predicted, why);
+    return;
+  }
+  const handed = await handingOver.give(item, predicted, run.dryRun);
+  if (handed.kind === "kept") {
+    leave(report, item, predicted, handed.why === "" ? why : `${why}; ${handed.why}`);
+    return;
+  }
+  report.handedOver.total += 1;
+  report.handedOver.tables.push(handed.entry);
+}
+
+function vacuumedEntry(item: Work, seconds: number, pages: number): VacuumedTable {
   const { relation } = item;
   return {
     ...entryOf(relation),
@@ -123,6 +179,7 @@ function vacuumedEntry(item: Work, seconds: number): VacuumedTable {
     deadBefore: relation.deadTuples + (relation.toast?.deadTuples ?? 0),
     deadAfter: null,
     pagesBefore: relation.relPages + (relation.toast?.relPages ?? 0),
+    pages: Math.round(pages),
   };
 }
 
@@ -130,9 +187,9 @@ function noteUndone(
   report: VacuumReport,
   item: Work,
   outcome: Exclude<StatementOutcome, { kind: "done" }>,
-  predicted: number,
-  timeWasLeft: boolean,
+  ended: { predicted: number; yieldedTo: string | null; stoppedAfterSeconds: number | undefined },
 ): void {
+  const { predicted, yieldedTo, stoppedAfterSeconds } = ended;
   switch (outcome.kind) {
     case "locked":
       report.skippedLocked.total += 1;
@@ -147,9 +204,12 @@ function noteUndone(
         report,
         item,
         predicted,
-        timeWasLeft
-          ? "was cancelled by someone on the server"
-          : "was stopped when the budget ended; what it has done so far stays done",
+        yieldedTo !== null
+          ? `gave way to ${yieldedTo}; what it has done so far stays done`
+          : stoppedAfterSeconds === undefined
+            ? "was cancelled by someone on the server"
+            : "was stopped when the budget ended; what it has done so far stays done",
+        yieldedTo === null ? stoppedAfterSeconds : undefined,
       );
       break;
     case "failed":

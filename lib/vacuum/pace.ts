@@ -19,6 +19,8 @@ export function pagesToProcess(relation: Relation, action: Action, analyzePages:
     case "freeze":
       return total + relation.indexPages + sample;
     case "plain":
+      // In an emergency everything that is not all-frozen is read, and no index.
+      if (action.emergency) return total;
       return Math.max(0, total - visible) + relation.indexPages + sample;
   }
 }

@@ -12,6 +12,8 @@ export interface Action {
   analyze: boolean;
   /** Only the TOAST table needs it (16+ can leave the rest alone). */
   toastOnly: boolean;
+  /** Beyond the failsafe: nothing is done but what makes the table's age young again. */
+  emergency: boolean;
 }
 
 /** One table to work on. */
@@ -31,6 +33,12 @@ export interface Plan {
   notPermitted: { relation: Relation; reasons: Reason[] }[];
 }
 
+/** What a VACUUM of a large table may use of the server. */
+export interface Effort {
+  parallelWorkers: number;
+  bufferUsageMegabytes: number;
+}
+
 /** Decides what to do to each candidate, in their order. Pure. */
 export function plan(
   candidates: readonly Candidate[],
@@ -40,6 +48,7 @@ export function plan(
     threshold: number;
     full: boolean;
     serverVersionNumber: number;
+    effort: Effort;
   },
 ): Plan {
   const result: Plan = { work: [], heldBack: [], notPermitted: [] };
@@ -54,12 +63,15 @@ export function plan(
       result.heldBack.push({ relation, reasons: verdict.held, holders: verdict.holders });
     }
     if (verdict.workable.length === 0) continue;
-    const action = actionFor(relation, verdict.workable, options.settings, options.full);
+    const action = actionFor(relation, verdict.workable, options.settings, {
+      full: options.full,
+      emergency: candidate.beyondFailsafe,
+    });
     result.work.push({
       relation,
       reasons: verdict.workable,
       action,
-      sql: statementFor(relation, action, options.serverVersionNumber),
+      sql: statementFor(relation, action, options.serverVersionNumber, options.effort),
       label: labelOf(action),
     });
   }
@@ -71,24 +83,29 @@ export function actionFor(
   relation: Relation,
   reasons: readonly Reason[],
   settings: ServerSettings,
-  full: boolean,
+  wanted: { full: boolean; emergency: boolean },
 ): Action {
   const has = (...counters: Reason["counter"][]) =>
     reasons.some((reason) => counters.includes(reason.counter));
   const asked = has("asked for");
   const mayAnalyze = relation.schema !== "pg_catalog" || relation.table !== "pg_statistic";
   const analyze = mayAnalyze && (asked || has("changed rows", "unknown contents"));
-  if (relation.kind === "partitioned table") return { vacuum: "none", analyze: true, toastOnly: false };
-  if (full && asked) return { vacuum: "full", analyze, toastOnly: false };
+  const ordinary = { toastOnly: false, emergency: false };
+  if (relation.kind === "partitioned table") return { vacuum: "none", analyze: true, ...ordinary };
+  if (wanted.full && asked) return { vacuum: "full", analyze, ...ordinary };
   const vacuumReasons = reasons.filter(
     (reason) => reason.counter !== "changed rows" && reason.counter !== "unknown contents",
   );
-  if (vacuumReasons.length === 0) return { vacuum: "none", analyze, toastOnly: false };
+  if (vacuumReasons.length === 0) return { vacuum: "none", analyze, ...ordinary };
+  if (wanted.emergency && has("transaction id age", "multixact age")) {
+    return { vacuum: "plain", analyze: false, toastOnly: false, emergency: true };
+  }
   const freeze = reasons.some((reason) => plainWouldNotFreeze(reason, settings));
   return {
     vacuum: freeze ? "freeze" : "plain",
     analyze,
     toastOnly: !freeze && !analyze && vacuumReasons.every((reason) => reason.toast === true),
+    emergency: false,
   };
 }
 
@@ -120,7 +137,12 @@ function plainWouldNotFreeze(reason: Reason, settings: ServerSettings): boolean 
  * The one statement for a table. Never waits for the table's lock; leaves the statistics of the whole database
  * to one statement at the end where the server can (16+), because each costs a pass over `pg_class`.
  */
-export function statementFor(relation: Relation, action: Action, serverVersionNumber: number): string {
+export function statementFor(
+  relation: Relation,
+  action: Action,
+  serverVersionNumber: number,
+  effort: Effort,
+): string {
   const major = majorOf(serverVersionNumber);
   const name = qualified(relation.schema, relation.table);
   if (action.vacuum === "none") {
@@ -134,15 +156,36 @@ export function statementFor(relation: Relation, action: Action, serverVersionNu
     "SKIP_LOCKED",
     ...(action.analyze ? ["ANALYZE"] : []),
     ...(action.toastOnly && major >= 16 ? ["PROCESS_MAIN FALSE"] : []),
-    ...(action.vacuum === "full" ? [] : ["PARALLEL 0"]),
+    ...(action.vacuum === "full" ? [] : [`PARALLEL ${parallelWorkers(relation, action, effort)}`]),
+    ...(major >= 16 ? bufferOption(relation, action, effort) : []),
+    // As the failsafe itself would, but from the first page on: VACUUM notices its own only some gigabytes later.
+    ...(action.emergency ? ["INDEX_CLEANUP OFF", "TRUNCATE FALSE"] : []),
     ...(major >= 16 ? ["SKIP_DATABASE_STATS"] : []),
   ];
   return `VACUUM (${options.join(", ")}) ${name}`;
 }
 
+/** The server starts workers only for indexes above min_parallel_index_scan_size, 512 kB: starting them costs more. */
+const pagesWorthWorkers = 128;
+/** Below, the ring of buffers that VACUUM takes by itself (256 kB to 2 MB) is as good. */
+const pagesWorthBuffers = 1_000;
+
+function parallelWorkers(relation: Relation, action: Action, effort: Effort): number {
+  return action.emergency || relation.indexPages < pagesWorthWorkers ? 0 : effort.parallelWorkers;
+}
+
+function bufferOption(relation: Relation, action: Action, effort: Effort): string[] {
+  if (action.vacuum === "full") return [];
+  // 0: as many as there are, which is what the failsafe takes too.
+  if (action.emergency) return ["BUFFER_USAGE_LIMIT 0"];
+  const pages = relation.relPages + (relation.toast?.relPages ?? 0) + relation.indexPages;
+  return pages < pagesWorthBuffers ? [] : [`BUFFER_USAGE_LIMIT '${effort.bufferUsageMegabytes} MB'`];
+}
+
 function labelOf(action: Action): string {
   if (action.vacuum === "none") return "ANALYZE";
   const options = [
+    ...(action.emergency ? ["INDEX_CLEANUP OFF", "TRUNCATE FALSE"] : []),
     ...(action.vacuum === "full" ? ["FULL"] : []),
     ...(action.vacuum === "freeze" ? ["FREEZE"] : []),
     ...(action.analyze ? ["ANALYZE"] : []),

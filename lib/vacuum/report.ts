@@ -1,4 +1,6 @@
 import type { Holder } from "../maintenance/horizon.ts";
+import type { TableAdvice } from "./advice.ts";
+import type { AutovacuumState } from "./autovacuum.ts";
 import type { Action, Work } from "./plan.ts";
 import type { Relation } from "./relation.ts";
 import type { Reason } from "./triggers.ts";
@@ -14,7 +16,37 @@ export type VacuumedTable = TableEntry & {
   /** Null when they could not be read, or only ANALYZE ran on a partitioned table. */
   deadAfter: number | null;
   pagesBefore: number;
+  /** Pages that were to be read or written: with the seconds, what later runs predict by. */
+  pages: number;
 };
+
+/** A table too large for one run, which others vacuum. */
+export type HandedOver = TableEntry & {
+  to: "autovacuum" | "pg_cron";
+  /** `scheduled`, `waits for autovacuum`, `being vacuumed` … */
+  state: string;
+  /** 0: in this run. */
+  sinceSeconds: number;
+  /** Null for what earlier runs have handed over. */
+  predictedSeconds: number | null;
+  /** What was changed, or the statement that pg_cron runs. */
+  sql: string[];
+  /** What a later run does to put it back. */
+  undo: string[];
+  notes?: string[];
+};
+
+/** What earlier runs have handed over, and is over. */
+export type TakenBack = TableEntry & {
+  to: "autovacuum" | "pg_cron";
+  outcome: string;
+  afterSeconds: number;
+  /** What put the settings back. */
+  sql: string[];
+};
+
+/** Beyond the failsafe age: the server will stop to take transactions if nothing is done. */
+export type EmergencyTable = TableEntry & { transactionIdAge: number; multixactAge: number };
 
 export type PlannedTable = TableEntry & {
   action: string;
@@ -31,6 +63,8 @@ export type LeftTable = TableEntry & {
   reasons: Reason[];
   predictedSeconds: number;
   why: string;
+  /** When the end of the budget stopped it. */
+  stoppedAfterSeconds?: number;
 };
 
 /** The list is cut after the first entries; `total` counts all. */
@@ -46,6 +80,14 @@ export type VacuumReport = {
   notPermitted: Listed<TableEntry & { remedy: string }> & { systemCatalogs: number };
   failed: Listed<TableEntry & { error: string }>;
   left: Listed<LeftTable>;
+  handedOver: Listed<HandedOver>;
+  takenBack: Listed<TakenBack>;
+  /** Tables beyond the failsafe, and everything that holds back the horizon, the oldest first. */
+  emergency?: { holders: Holder[] } & Listed<EmergencyTable>;
+  /** Settings of autovacuum that should be others, for the tables that were due; for all when asked for. */
+  advice: Listed<TableAdvice>;
+  /** When advice was asked for: how autovacuum does on each table. */
+  autovacuum?: Listed<AutovacuumState>;
   budgetSeconds: number;
   secondsUsed: number;
   /** True when the deadline ended the run before its budget. */
@@ -86,7 +128,13 @@ export function diskNeededBytes(work: Work, blockBytes: number): number {
 }
 
 /** Notes a table that was due and is not done. */
-export function leave(report: VacuumReport, item: Work, predictedSeconds: number, why: string): void {
+export function leave(
+  report: VacuumReport,
+  item: Work,
+  predictedSeconds: number,
+  why: string,
+  stoppedAfterSeconds?: number,
+): void {
   report.left.total += 1;
   report.left.tables.push({
     ...entryOf(item.relation),
@@ -94,6 +142,7 @@ export function leave(report: VacuumReport, item: Work, predictedSeconds: number
     reasons: shownReasons(item.reasons),
     predictedSeconds: rounded(predictedSeconds),
     why,
+    ...(stoppedAfterSeconds === undefined ? {} : { stoppedAfterSeconds: rounded(stoppedAfterSeconds) }),
   });
 }
 
@@ -125,6 +174,13 @@ export function bounded(report: VacuumReport): VacuumReport {
       },
       failed: cut(report.failed),
       left: cut(report.left),
+      handedOver: cut(report.handedOver),
+      takenBack: cut(report.takenBack),
+      ...(report.emergency === undefined
+        ? {}
+        : { emergency: { ...cut(report.emergency), holders: report.emergency.holders.slice(0, 20) } }),
+      advice: cut(report.advice),
+      ...(report.autovacuum === undefined ? {} : { autovacuum: cut(report.autovacuum) }),
       ...(report.planned === undefined ? {} : { planned: cut(report.planned) }),
     };
     if (longest <= 1 || Buffer.byteLength(JSON.stringify(fitting)) <= maximalBytes) return fitting;

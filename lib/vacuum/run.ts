@@ -1,21 +1,22 @@
 import { type Holder, readHorizon } from "../maintenance/horizon.ts";
-import { Pace } from "../maintenance/pace.ts";
 import type { Session } from "../ports/databases.ts";
 import { identifier } from "../postgres/identifiers.ts";
-import { carryOut, type VacuumRun } from "./carry-out.ts";
-import { pagesToProcess } from "./pace.ts";
+import { adviceFor } from "./advice.ts";
+import { readAutovacuum } from "./autovacuum.ts";
+import { carryOut, leaveTooLong, type VacuumRun } from "./carry-out.ts";
+import { HandingOver } from "./hand-over.ts";
 import { type Plan, plan } from "./plan.ts";
-import { rank } from "./rank.ts";
+import { predictor } from "./predict.ts";
+import { type Candidate, rank } from "./rank.ts";
 import { readRelations } from "./relations.ts";
 import {
   bounded,
   diskNeededBytes,
   entryOf,
-  leave,
+  type Listed,
   lockOf,
   rounded,
   shownReasons,
-  tooLong,
   type VacuumReport,
 } from "./report.ts";
 import { readServerFacts, type ServerFacts } from "./server.ts";
@@ -43,6 +44,13 @@ export async function vacuumByNeed(run: VacuumRun): Promise<VacuumOutcome> {
   try {
     const facts = await readServerFacts(session);
     const holders = await readHorizon(session);
+    if (run.wanted.advice === true)
+      return { report: await adviseOnly(run, session, facts, holders), problem: undefined };
+    // Before the tables are read: what is put back counts.
+    const { handingOver, takenBack } = await HandingOver.begin(session, {
+      days: run.handOverDays,
+      dryRun: run.dryRun,
+    });
     const relations = await readRelations(session, facts, {
       ...(run.wanted.tables === undefined ? {} : { tables: run.wanted.tables }),
       all: run.wanted.wholeDatabase === true,
@@ -52,21 +60,33 @@ export async function vacuumByNeed(run: VacuumRun): Promise<VacuumOutcome> {
       run.wanted.wholeDatabase === true
         ? relations.map((relation) => ({ ...relation, isRequested: true }))
         : relations;
-    const candidates = rank(chosen, facts.settings, run.threshold);
+    const ranked = rank(chosen, facts.settings, run.threshold);
+    const isElsewhere = ({ relation }: Candidate) =>
+      !relation.isRequested && handingOver.pendingFor(relation.oid) !== undefined;
+    const candidates = ranked.filter((candidate) => !isElsewhere(candidate));
     const planned = plan(candidates, holders, {
       settings: facts.settings,
       threshold: run.threshold,
       full: run.wanted.full === true,
       serverVersionNumber: session.serverVersionNumber,
+      effort: run.effort,
     });
     const report = emptyReport(run, session, planned, {
       considered: run.wanted.tables === undefined ? facts.relationCount : relations.length,
       due: candidates.length,
       countsTracked: facts.settings.countsTracked,
     });
+    report.takenBack = listed(takenBack);
+    report.handedOver = listed(handingOver.allPending());
+    // Before the work: it makes the counters small.
+    const states = await readAutovacuum(session, facts, {
+      oids: candidates.map(({ relation }) => relation.oid),
+    });
+    report.advice = listed(adviceFor(states, holders, run.clock.now().getTime()));
+    await beginEmergency(run, session, ranked, holders, report);
     let problem: string | undefined;
     if (run.dryRun) {
-      describePlan(run, facts, planned, report);
+      await describePlan(run, session, facts, planned, handingOver, report);
     } else {
       problem = await carryOut(
         run,
@@ -74,6 +94,7 @@ export async function vacuumByNeed(run: VacuumRun): Promise<VacuumOutcome> {
         facts,
         planned,
         report,
+        handingOver,
         () => run.budgetSeconds - elapsedSeconds(),
       );
     }
@@ -82,6 +103,62 @@ export async function vacuumByNeed(run: VacuumRun): Promise<VacuumOutcome> {
   } finally {
     await session.close();
   }
+}
+
+function listed<T>(tables: T[]): Listed<T> {
+  return { total: tables.length, tables };
+}
+
+/** How autovacuum does on every table, and what to change; nothing is vacuumed. */
+async function adviseOnly(
+  run: VacuumRun,
+  session: Session,
+  facts: ServerFacts,
+  holders: readonly Holder[],
+): Promise<VacuumReport> {
+  const states = await readAutovacuum(
+    session,
+    facts,
+    run.wanted.tables === undefined ? undefined : { names: run.wanted.tables },
+  );
+  const empty: Plan = { work: [], heldBack: [], notPermitted: [] };
+  const report = emptyReport(run, session, empty, {
+    considered: states.length,
+    due: 0,
+    countsTracked: facts.settings.countsTracked,
+  });
+  report.autovacuum = listed(states);
+  report.advice = listed(adviceFor(states, holders, run.clock.now().getTime()));
+  return bounded(report);
+}
+
+/** Names what is beyond the failsafe and, first of all, what keeps it from getting younger. */
+async function beginEmergency(
+  run: VacuumRun,
+  session: Session,
+  ranked: readonly Candidate[],
+  holders: readonly Holder[],
+  report: VacuumReport,
+): Promise<void> {
+  const tables = ranked.filter((candidate) => candidate.beyondFailsafe);
+  if (tables.length === 0) return;
+  const concerned = holders.filter((holder) => holder.ageTransactions > 0);
+  for (const holder of concerned.slice(0, 5)) {
+    run.progress(`emergency: ${holder.name} holds back the horizon: ${holder.remedy}`);
+  }
+  report.emergency = {
+    holders: [...concerned],
+    ...listed(
+      tables.map(({ relation }) => ({
+        ...entryOf(relation),
+        transactionIdAge: Math.max(relation.transactionIdAge, relation.toast?.transactionIdAge ?? 0),
+        multixactAge: Math.max(relation.multixactAge, relation.toast?.multixactAge ?? 0),
+      })),
+    ),
+  };
+  if (run.dryRun) return;
+  // A role or a database may have slowed down its VACUUMs: not now.
+  await session.query("select set_config('vacuum_cost_delay', '0', false)");
 }
 
 function emptyReport(
@@ -129,6 +206,9 @@ function emptyReport(
     },
     failed: { total: 0, tables: [] },
     left: { total: 0, tables: [] },
+    handedOver: { total: 0, tables: [] },
+    takenBack: { total: 0, tables: [] },
+    advice: { total: 0, tables: [] },
     budgetSeconds: run.budgetSeconds,
     secondsUsed: 0,
     interrupted: false,
@@ -137,15 +217,22 @@ function emptyReport(
   };
 }
 
-/** For a dry run: what would be done with the budget, by the first guess of the server's speed. */
-function describePlan(run: VacuumRun, facts: ServerFacts, planned: Plan, report: VacuumReport): void {
-  const pace = new Pace();
+/** For a dry run: what would be done with the budget, by what earlier runs have measured. */
+async function describePlan(
+  run: VacuumRun,
+  session: Session,
+  facts: ServerFacts,
+  planned: Plan,
+  handingOver: HandingOver,
+  report: VacuumReport,
+): Promise<void> {
+  const predict = await predictor(session, facts, planned);
   const fitting: NonNullable<VacuumReport["planned"]> = { total: 0, tables: [] };
   let remaining = run.budgetSeconds;
   for (const item of planned.work) {
-    const predicted = pace.predictSeconds(pagesToProcess(item.relation, item.action, facts.analyzePages));
+    const predicted = predict.seconds(item);
     if (predicted > remaining) {
-      leave(report, item, predicted, tooLong(predicted, remaining, run.budgetSeconds));
+      await leaveTooLong(run, handingOver, report, item, predicted, remaining);
       continue;
     }
     remaining -= predicted;

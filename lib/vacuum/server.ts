@@ -6,6 +6,8 @@ import type { ServerSettings } from "./relation.ts";
 /** What a run needs to know of the server before it looks at tables. */
 export interface ServerFacts {
   settings: ServerSettings;
+  /** Of the session that does the work, for those that watch it. */
+  backendPid: number;
   /** Whether the session's role owns the database, which allows VACUUM of all but shared catalogs. */
   ownsDatabase: boolean;
   /** Tables, materialized views and partitioned tables of the database, temporary ones excluded. */
@@ -18,6 +20,7 @@ export interface ServerFacts {
 type Row = Omit<ServerSettings, "countsTracked"> & {
   set_config: string;
   countsTracked: string;
+  backendPid: number;
   ownsDatabase: boolean;
   relationCount: number;
   blockBytes: number;
@@ -57,6 +60,7 @@ export async function readServerFacts(session: Session): Promise<ServerFacts> {
             ${number("vacuum_multixact_failsafe_age")} as "multixactFailsafeAge",
             current_setting('track_counts') as "countsTracked",
             ${number("block_size")} as "blockBytes",
+            pg_backend_pid() as "backendPid",
             ${number("default_statistics_target")} as "statisticsTarget",
             (select pg_has_role(datdba, 'USAGE') from pg_database where datname = current_database())
               as "ownsDatabase",
@@ -69,6 +73,7 @@ export async function readServerFacts(session: Session): Promise<ServerFacts> {
   if (row === undefined) throw new PgkeepError("internal", "the server described its settings with no row");
   const {
     countsTracked,
+    backendPid,
     ownsDatabase,
     relationCount,
     blockBytes,
@@ -78,6 +83,7 @@ export async function readServerFacts(session: Session): Promise<ServerFacts> {
   } = row;
   return {
     settings: { ...settings, countsTracked: countsTracked === "on" },
+    backendPid,
     ownsDatabase,
     relationCount,
     blockBytes,

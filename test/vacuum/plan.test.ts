@@ -76,14 +76,22 @@ describe("what is held back", () => {
   });
 });
 
+const effort = { parallelWorkers: 3, bufferUsageMegabytes: 16 };
+
 describe("the action", () => {
   const decide = (one: Partial<Relation>, settings: ServerSettings = defaults, full = false) => {
+    const emergency = false;
     const some = relation(one);
-    return actionFor(some, rank([some], settings, 0.4)[0]?.reasons ?? [], settings, full);
+    return actionFor(some, rank([some], settings, 0.4)[0]?.reasons ?? [], settings, { full, emergency });
   };
 
   it("is what the reasons call for", () => {
-    expect(decide({ deadTuples: 100 })).toEqual({ vacuum: "plain", analyze: false, toastOnly: false });
+    expect(decide({ deadTuples: 100 })).toEqual({
+      vacuum: "plain",
+      analyze: false,
+      toastOnly: false,
+      emergency: false,
+    });
     expect(decide({ changesSinceAnalyze: 100 })).toMatchObject({ vacuum: "none", analyze: true });
     expect(decide({ deadTuples: 100, changesSinceAnalyze: 100 })).toMatchObject({
       vacuum: "plain",
@@ -107,16 +115,50 @@ describe("the action", () => {
   });
 
   it("is one statement that does not wait, and leaves the TOAST table's owner alone from 16 on", () => {
-    const toastOnly = { vacuum: "plain", analyze: false, toastOnly: true } as const;
+    const toastOnly = { vacuum: "plain", analyze: false, toastOnly: true, emergency: false } as const;
     const odd = relation({ schema: 'a"b', table: "c d" });
-    expect(statementFor(odd, toastOnly, 150_018)).toBe('VACUUM (SKIP_LOCKED, PARALLEL 0) "a""b"."c d"');
-    expect(statementFor(odd, toastOnly, 160_000)).toBe(
+    expect(statementFor(odd, toastOnly, 150_018, effort)).toBe(
+      'VACUUM (SKIP_LOCKED, PARALLEL 0) "a""b"."c d"',
+    );
+    expect(statementFor(odd, toastOnly, 160_000, effort)).toBe(
       'VACUUM (SKIP_LOCKED, PROCESS_MAIN FALSE, PARALLEL 0, SKIP_DATABASE_STATS) "a""b"."c d"',
     );
     const parent = relation({ kind: "partitioned table" });
-    const analyze = { vacuum: "none", analyze: true, toastOnly: false } as const;
-    expect(statementFor(parent, analyze, 170_010)).toBe('ANALYZE (SKIP_LOCKED) "public"."orders"');
-    expect(statementFor(parent, analyze, 180_004)).toBe('ANALYZE (SKIP_LOCKED) ONLY "public"."orders"');
+    const analyze = { vacuum: "none", analyze: true, toastOnly: false, emergency: false } as const;
+    expect(statementFor(parent, analyze, 170_010, effort)).toBe('ANALYZE (SKIP_LOCKED) "public"."orders"');
+    expect(statementFor(parent, analyze, 180_004, effort)).toBe(
+      'ANALYZE (SKIP_LOCKED) ONLY "public"."orders"',
+    );
+  });
+
+  it("is only what makes the age young beyond the failsafe: no index, no truncation, every buffer", () => {
+    const old = relation({ transactionIdAge: 1_700_000_000, changesSinceAnalyze: 1e6, indexPages: 1e6 });
+    const [candidate] = rank([old], defaults, 0.8);
+    expect(candidate?.beyondFailsafe).toBe(true);
+    const action = actionFor(old, candidate?.reasons ?? [], defaults, { full: false, emergency: true });
+    expect(action).toEqual({ vacuum: "plain", analyze: false, toastOnly: false, emergency: true });
+    expect(statementFor(old, action, 170_000, effort)).toBe(
+      'VACUUM (SKIP_LOCKED, PARALLEL 0, BUFFER_USAGE_LIMIT 0, INDEX_CLEANUP OFF, TRUNCATE FALSE, SKIP_DATABASE_STATS) "public"."orders"',
+    );
+    expect(statementFor(old, action, 140_000, effort)).toBe(
+      'VACUUM (SKIP_LOCKED, PARALLEL 0, INDEX_CLEANUP OFF, TRUNCATE FALSE) "public"."orders"',
+    );
+    expect(pagesToProcess({ ...old, relPages: 500 }, action, 30_000)).toBe(500);
+  });
+
+  it("takes workers and buffers for large tables only", () => {
+    const plain = { vacuum: "plain", analyze: false, toastOnly: false, emergency: false } as const;
+    const large = relation({ relPages: 100_000, indexPages: 50_000 });
+    expect(statementFor(large, plain, 160_000, effort)).toBe(
+      'VACUUM (SKIP_LOCKED, PARALLEL 3, BUFFER_USAGE_LIMIT \'16 MB\', SKIP_DATABASE_STATS) "public"."orders"',
+    );
+    expect(statementFor(large, plain, 150_000, effort)).toBe(
+      'VACUUM (SKIP_LOCKED, PARALLEL 3) "public"."orders"',
+    );
+    const full = { ...plain, vacuum: "full" } as const;
+    expect(statementFor(large, full, 160_000, effort)).toBe(
+      'VACUUM (FULL, SKIP_LOCKED, SKIP_DATABASE_STATS) "public"."orders"',
+    );
   });
 
   it("is nothing for a table that may not be vacuumed", () => {
@@ -126,6 +168,7 @@ describe("the action", () => {
       threshold: 0.8,
       full: false,
       serverVersionNumber: 170_000,
+      effort,
     });
     expect(planned.work).toEqual([]);
     expect(planned.notPermitted).toHaveLength(1);
@@ -145,7 +188,7 @@ describe("the predicted time", () => {
 
   it("counts what the visibility map lets VACUUM skip, and all of it for a freeze", () => {
     const big = relation({ relPages: 1_000, allVisiblePages: 900, indexPages: 50 });
-    const action = { vacuum: "plain", analyze: false, toastOnly: false } as const;
+    const action = { vacuum: "plain", analyze: false, toastOnly: false, emergency: false } as const;
     expect(pagesToProcess(big, action, 30_000)).toBe(150);
     expect(pagesToProcess(big, { ...action, vacuum: "freeze" }, 30_000)).toBe(1_050);
     expect(pagesToProcess(big, { ...action, vacuum: "none", analyze: true }, 300)).toBe(300);
@@ -167,12 +210,24 @@ describe("the report", () => {
     const report: VacuumReport = {
       considered: 10_000,
       due: 10_000,
-      vacuumed: list({ ...entry, seconds: 1, deadBefore: 1, deadAfter: 1, pagesBefore: 1 }),
+      vacuumed: list({ ...entry, seconds: 1, deadBefore: 1, deadAfter: 1, pagesBefore: 1, pages: 1 }),
       skippedLocked: list({ ...entry, heldBy: table }),
       heldBack: { ...list({ ...entry, holders: [table] }), holders: [] },
       notPermitted: { ...list({ ...entry, remedy: table }), systemCatalogs: 0 },
       failed: list({ ...entry, error: table }),
       left: list({ ...entry, predictedSeconds: 1, why: table }),
+      handedOver: list({
+        schema: table,
+        table,
+        to: "autovacuum",
+        state: "waits for autovacuum",
+        sinceSeconds: 1,
+        predictedSeconds: 1,
+        sql: [table],
+        undo: [table],
+      }),
+      takenBack: list({ schema: table, table, to: "pg_cron", outcome: table, afterSeconds: 1, sql: [] }),
+      advice: list({ schema: table, table, why: [table], sql: [table], rollback: [table], lock: table }),
       budgetSeconds: 1,
       secondsUsed: 1,
       interrupted: false,

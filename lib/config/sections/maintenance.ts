@@ -23,6 +23,21 @@ export const maintenance = z
           .max(10)
           .default(0.8)
           .describe("A table is due when a counter reaches this share of its own autovacuum trigger"),
+        parallelWorkers: whole(0, 32)
+          .default(2)
+          .describe(
+            "Worker processes that may vacuum the indexes of a large table at once, within max_parallel_maintenance_workers",
+          ),
+        bufferUsageMegabytes: whole(1, 16_384)
+          .default(16)
+          .describe(
+            "Shared buffers that a VACUUM of a large table may use, from PostgreSQL 16 on; the server takes at most an eighth of all",
+          ),
+        handOverDays: whole(1, 90)
+          .default(3)
+          .describe(
+            "A table too large for one run is left to pg_cron or autovacuum for so long at most; then its settings are put back",
+          ),
       })
       .prefault({}),
     reindex: z
