@@ -194,6 +194,12 @@ interface Attempt extends Pick<RestoreTableRequest, "where" | "progress" | "conn
   made: TableName;
 }
 
+/**
+ * Classes of SQLSTATE with which a key, check or generated column of now refuses rows of then: bad data, integrity,
+ * names that a function does not find (never missing rights), and what functions raise themselves.
+ */
+const refusesRows = /^(?:22|23|42(?!501)|P0)/;
+
 /** Like the original where the rows of then fit into it, of the bare columns where they do not. */
 async function bringBack(
   request: RestoreTableRequest,
@@ -225,8 +231,7 @@ async function bringBack(
         const making = likeOriginal(now, made);
         return { contents: await fill(attempt, making, made), differences, leftOut: making.leftOut };
       } catch (error) {
-        // Class 23, integrity constraint violation: a key or check of now that the rows of then do not meet.
-        if (!(error instanceof DatabaseError) || !error.sqlState.startsWith("23")) throw error;
+        if (!(error instanceof DatabaseError) || !refusesRows.test(error.sqlState)) throw error;
         differences.push(`the rows of then do not fit it as it is now (${error.message})`);
       }
     }
