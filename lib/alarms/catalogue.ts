@@ -2,6 +2,7 @@ import type { Alarm, AlarmContext, AlarmDefinition, Subject } from "./alarm.ts";
 import { availabilityAlarms } from "./availability.ts";
 import { cacheAlarms, cacheNodes } from "./cache.ts";
 import { capacityAlarms } from "./capacity.ts";
+import { forecastAlarms } from "./forecasts.ts";
 import { jobAlarms } from "./jobs.ts";
 import { latencyAlarms } from "./latency.ts";
 import { protectionAlarms } from "./protection.ts";
@@ -14,6 +15,7 @@ export const catalogue: readonly AlarmDefinition[] = [
   ...proxyAlarms,
   ...replicationAlarms,
   ...capacityAlarms,
+  ...forecastAlarms,
   ...latencyAlarms,
   ...protectionAlarms,
   ...jobAlarms,
