@@ -2,7 +2,9 @@ import { registerBackup } from "./backup.ts";
 import type { Register } from "./cli.ts";
 import { registerConfig } from "./config.ts";
 import { registerDump } from "./dump.ts";
+import { registerForecast } from "./forecast.ts";
 import { registerHealth } from "./health.ts";
+import { registerHistory } from "./history.ts";
 import { registerInstall } from "./install.ts";
 import { registerMetrics } from "./metrics.ts";
 import { registerPools } from "./pools.ts";
@@ -19,6 +21,8 @@ export const commands: readonly Register[] = [
   registerRun,
   registerRuns,
   registerHealth,
+  registerHistory,
+  registerForecast,
   registerMetrics,
   registerPools,
   registerBackup,
