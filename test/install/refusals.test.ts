@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { applyInstall } from "../../lib/install/apply.ts";
 import { auditRoles } from "../../lib/install/audit.ts";
 import { planInstall } from "../../lib/install/plan.ts";
-import { requireSchema } from "../../lib/install/schema-version.ts";
+import { currentSchemaVersion, requireSchema, schemaFiles } from "../../lib/install/schema-version.ts";
 import { configFor } from "../helpers/config.ts";
 import { allMajors, defaultMajor, type TestServer, useServer } from "../helpers/postgres.ts";
 import { installed } from "./installed.ts";
@@ -96,7 +96,7 @@ describe("an installation meets", () => {
     });
     const refusal = {
       code: "newer-schema",
-      message: `database ${shop.database} has schema pgkeep in version 99; this pgkeep knows versions up to 2`,
+      message: `database ${shop.database} has schema pgkeep in version 99; this pgkeep knows versions up to ${await currentSchemaVersion()}`,
     };
     await expect(shop.apply()).rejects.toMatchObject(refusal);
     await shop.asMaster(async (session) => {
@@ -111,25 +111,29 @@ describe("an installation meets", () => {
     expect(app).toEqual([{ rolcreatedb: true }]);
   });
 
-  it("an older schema: upgrades it and keeps what it holds", async () => {
-    const shop = await installed(server);
-    await shop.as(undefined, async (session) => {
-      await session.query("insert into pgkeep.job_run (id, job) values ('kept', 'vacuum')");
-      await session.query("delete from pgkeep.schema_version where version = 2");
-      await session.query(
-        `do $$ declare f regprocedure; begin
-           for f in select oid from pg_proc where pronamespace = 'pgkeep'::regnamespace
-           loop execute 'drop function ' || f; end loop; end $$`,
-      );
-      await expect(requireSchema(session)).rejects.toMatchObject({ code: "not-installed" });
-    });
-    const report = await shop.apply();
-    expect(report).toMatchObject({ outcome: "upgraded", schemaVersion: 2 });
-    expect(report.created).toContain("schema pgkeep: version 2 applied");
-    await shop.as(shop.names.monitoring, async (session) => {
-      await requireSchema(session);
-      expect(await session.query("select id from pgkeep.job_run")).toEqual([{ id: "kept" }]);
-    });
+  it("an older schema: upgrades it from each version, and keeps what it holds", async () => {
+    const files = await schemaFiles();
+    for (const { version } of files.slice(0, -1)) {
+      const shop = await installed(server);
+      await shop.as(undefined, async (session) => {
+        await session.query("drop schema pgkeep cascade");
+        await session.query("create schema pgkeep authorization pgkeep");
+        for (const file of files.filter((one) => one.version <= version)) {
+          await session.query(`set role pgkeep; ${file.sql};
+            insert into pgkeep.schema_version (version) values (${file.version}); reset role`);
+        }
+        await session.query("insert into pgkeep.job_run (id, job) values ('kept', 'vacuum')");
+        await expect(requireSchema(session)).rejects.toMatchObject({ code: "not-installed" });
+      });
+      const report = await shop.apply();
+      expect(report).toMatchObject({ outcome: "upgraded", schemaVersion: files.length });
+      const applied = report.created.filter((line) => /^schema pgkeep: version/.test(line));
+      expect(applied).toHaveLength(files.length - version);
+      await shop.as(shop.names.monitoring, async (session) => {
+        await requireSchema(session);
+        expect(await session.query("select id from pgkeep.job_run")).toEqual([{ id: "kept" }]);
+      });
+    }
   });
 
   it("somebody else's schema of that name: refuses", async () => {
