@@ -59,6 +59,7 @@ const core = [
   "maintenance",
   "vacuum",
   "reindex",
+  "partitions",
   "history",
   "install",
   "pooling",

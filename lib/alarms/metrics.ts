@@ -231,6 +231,18 @@ export const metrics = {
     dimensions: [],
     help: "Indexes that were due and that the last reindex could not get to",
   },
+  PartitionsCreated: {
+    unit: "Count",
+    kind: "delta",
+    dimensions: [],
+    help: "Partitions that manage-partitions made",
+  },
+  PartitionsMissing: {
+    unit: "Count",
+    kind: "gauge",
+    dimensions: [],
+    help: "Partitions for the present or ahead that the last manage-partitions could not make",
+  },
   DaysUntilStorageFull: {
     unit: "Count",
     kind: "gauge",

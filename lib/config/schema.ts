@@ -12,6 +12,7 @@ import { logicalBackups } from "./sections/logical-backups.ts";
 import { maintenance } from "./sections/maintenance.ts";
 import { network } from "./sections/network.ts";
 import { notifications } from "./sections/notifications.ts";
+import { partitions } from "./sections/partitions.ts";
 import { pooling } from "./sections/pooling.ts";
 import { replicas } from "./sections/replicas.ts";
 import { roles } from "./sections/roles.ts";
@@ -26,6 +27,7 @@ export const perDatabaseSections = {
   backups,
   logicalBackups,
   maintenance,
+  partitions,
   health,
   history,
   roles,

@@ -151,6 +151,10 @@ function desiredRoles(config: JobConfig, names: RoleNames, possible: Possibiliti
   });
   // Before 17 only owners may VACUUM and REINDEX; from then on pg_maintain allows that and nothing else.
   const maintains = possible.grantable.has("pg_maintain") ? "pg_maintain" : names.owner;
+  // Partitions are attached and detached by owners only.
+  const maintainers = [
+    ...new Set([maintains, ...(config.partitions.tables.length > 0 ? [names.owner] : [])]),
+  ];
   const readsEverything = possible.grantable.has("pg_read_all_data") ? "pg_read_all_data" : names.reader;
   // From 16 on; useful where reserved_connections is set: the watcher gets in when the application took the rest.
   const getsIn = possible.grantable.has("pg_use_reserved_connections") ? ["pg_use_reserved_connections"] : [];
@@ -192,7 +196,7 @@ function desiredRoles(config: JobConfig, names: RoleNames, possible: Possibiliti
     login(names.monitoring, "watches, and records what jobs did", ["pg_monitor", ...getsIn], {
       settings: { ...ownJobs, statement_timeout: seconds(30) },
     }),
-    login(names.maintenance, "vacuums and rebuilds indexes", ["pg_monitor", maintains], {
+    login(names.maintenance, "vacuums and rebuilds indexes", ["pg_monitor", ...maintainers], {
       settings: ownJobs,
     }),
     login(names.drill, "proves restored data through functions of schema pgkeep", [], {

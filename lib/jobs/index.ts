@@ -6,6 +6,7 @@ import { checkRecovery } from "./check-recovery.ts";
 import { collectHistory } from "./collect-history.ts";
 import { drillRestore } from "./drill-restore.ts";
 import type { Job } from "./job.ts";
+import { managePartitions } from "./manage-partitions.ts";
 import { reindex } from "./reindex.ts";
 import { routeReplicas } from "./route-replicas.ts";
 import { vacuum } from "./vacuum.ts";
@@ -17,6 +18,7 @@ export const jobs: readonly Job[] = [
   backUp,
   checkRecovery,
   vacuum,
+  managePartitions,
   reindex,
   collectHistory,
   drillRestore,

@@ -12,6 +12,7 @@ export const jobNames = [
   "route-replicas",
   "back-up",
   "vacuum",
+  "manage-partitions",
   "reindex",
   "collect-history",
   "drill-restore",

@@ -41,6 +41,7 @@ describe("how long ago a job succeeded", () => {
       "back-up",
       "check-health",
       "drill-restore",
+      "manage-partitions",
       "reindex",
       "route-replicas",
     ]);

@@ -21,6 +21,9 @@ export const schedules = z
     "collect-history": cron
       .optional()
       .describe("When sizes, counters and statements are noted for forecasts; by default daily"),
+    "manage-partitions": cron
+      .optional()
+      .describe("When partitions are made ahead and old ones retired; by default daily"),
     reindex: cron.optional().describe("When bloated and invalid indexes are rebuilt; by default monthly"),
     vacuum: cron.optional().describe("When tables are vacuumed by need; by default daily"),
   })
