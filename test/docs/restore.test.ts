@@ -17,7 +17,7 @@ const fences = [...text.matchAll(/^```(\w+)/gm)].map(([, language]) => language)
 const missing = noClientTools(major);
 
 /** Also when a block fails: the sandbox in the background has to be gone before its directory is. */
-const endingSandbox = 'trap "code=\\$?; kill \\$(jobs -p) 2>/dev/null; wait; exit \\$code" EXIT';
+const endingSandbox = 'trap "code=\\$?; kill \\$(jobs -p) 2>/dev/null || true; wait; exit \\$code" EXIT';
 
 describe("docs/restore.md", () => {
   const directory = mkdtempSync(join(tmpdir(), "pgkeep-restore-doc-"));
