@@ -74,7 +74,7 @@ create table pgkeep.history_table_before (
   primary key (table_oid, until_day)
 );
 comment on table pgkeep.history_table_before is 'Earlier values of each table, under the last day on which they were seen';
-create index history_table_before_by_day on pgkeep.history_table_before using brin (until_day) with (autosummarize = on);
+create index history_table_before_by_day on pgkeep.history_table_before (until_day);
 
 create table pgkeep.history_statement (
   query_id bigint not null,
