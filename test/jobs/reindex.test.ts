@@ -678,7 +678,8 @@ describe("reindex, on any version", () => {
         .poll(
           () =>
             session.query(
-              `select pg_terminate_backend(pid) from pg_stat_progress_create_index where phase like 'building index%'`,
+              `select pg_terminate_backend(pid) from pg_stat_progress_create_index
+                where phase like 'building index%' and index_relid = to_regclass('public.slow_idx_ccnew')`,
             ),
           { timeout: 20_000, interval: 20 },
         )

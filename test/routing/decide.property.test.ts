@@ -220,9 +220,12 @@ describe("a replica that stopped serving", () => {
   it("serves again only after it was well in each run for the whole of the warm-up", () => {
     const warmUpSeconds = 150;
     const kinds = fc.constantFrom("well", "well", "well", "between", "behind", "dead", "paused");
+    const resumeLagSeconds = 20;
+    // WAL is outstanding for no longer than since the run before: after a shorter time no lag is above that limit.
+    const gap = fc.integer({ min: resumeLagSeconds + 1, max: 120 });
     fc.assert(
-      fc.property(fc.array(fc.tuple(kinds, fc.integer({ min: 20, max: 120 })), { maxLength: 40 }), (runs) => {
-        const series = new Series({ warmUpSeconds, maxLagSeconds: 100, resumeLagSeconds: 20 });
+      fc.property(fc.array(fc.tuple(kinds, gap), { maxLength: 40 }), (runs) => {
+        const series = new Series({ warmUpSeconds, maxLagSeconds: 100, resumeLagSeconds });
         series.run([replica("a"), replica("b")]);
         let wellFor = Number.POSITIVE_INFINITY;
         let serving = true;
