@@ -1,0 +1,3 @@
+import type { ReviewCheck } from "../review-check.ts";
+
+export const typeChecks: readonly ReviewCheck[] = [];

@@ -1,0 +1,242 @@
+import { hrtime } from "node:process";
+import type { Confidence, Severity, Verdict } from "../checks/check.ts";
+import { grantMonitor, round } from "../checks/outcome.ts";
+import type {
+  Area,
+  ReviewCheck,
+  ReviewContext,
+  ReviewFinding,
+  ReviewOutcome,
+  StatisticsWindow,
+} from "../checks/review-check.ts";
+import { reviewChecks } from "../checks/review-checks.ts";
+import type { JobConfig } from "../config/schema.ts";
+import { errorMessage, PgkeepError } from "../errors.ts";
+import type { Json } from "../json.ts";
+import type { Session } from "../ports/databases.ts";
+import { identifier } from "../postgres/identifiers.ts";
+import { versionText } from "../postgres/versions.ts";
+
+/** No single question may load a server for longer; what takes more is `not-assessable`. */
+const statementTimeoutMilliseconds = 2_000;
+/** A queue behind a lock is left at once: a review never stands in anybody's way. */
+const lockTimeoutMilliseconds = 100;
+
+/** The version of the document; a field that changes its meaning raises it. */
+const documentVersion = 1;
+
+export interface ReviewResult {
+  check: string;
+  title: string;
+  area: Area;
+  verdict: Verdict;
+  reason?: string;
+  durationMs: number;
+  findings: ReviewFinding[];
+  facts: { [key: string]: Json };
+  good: string[];
+}
+
+/** Everything that a review says; plain JSON. */
+export interface ReviewReport {
+  version: number;
+  database: string;
+  server: { version: string; versionNumber: number; isStandby: boolean; startedAt: string };
+  /** By the server's clock, ISO 8601. */
+  startedAt: string;
+  seconds: number;
+  user: string;
+  window: { statisticsSince: string | null; seconds: number | null };
+  replicas: string[];
+  results: ReviewResult[];
+}
+
+export interface ReviewRequest {
+  session: Session;
+  config: JobConfig;
+  replicas?: readonly { name: string; session: Session }[];
+  /** Default: all. */
+  checks?: readonly ReviewCheck[];
+  /** Seconds for the whole review; the checks that do not fit are `not-assessable`. */
+  budgetSeconds: number;
+  observeSeconds?: number;
+  signal: AbortSignal;
+  progress?(message: string): void;
+}
+
+/**
+ * Asks each check in one read-only session. A check that fails is `not-assessable` with its error, and the
+ * rest stands; when the server is lost, those that are left say that.
+ */
+export async function review(request: ReviewRequest): Promise<ReviewReport> {
+  const { session, config, signal } = request;
+  const began = hrtime.bigint();
+  const elapsed = () => Number(hrtime.bigint() - began) / 1e6;
+  const server = await prepare(session);
+  for (const replica of request.replicas ?? []) await limit(replica.session);
+  const memory = new Map<string, Promise<unknown>>();
+  const context: ReviewContext = {
+    session,
+    config,
+    now: server.now,
+    window: windowOf(server),
+    extensions: await readExtensions(session),
+    replicas: request.replicas ?? [],
+    budget: { left: () => Math.max(0, request.budgetSeconds * 1000 - elapsed()) },
+    observeMilliseconds: (request.observeSeconds ?? 0) * 1000,
+    signal,
+    once<T>(key: string, load: () => Promise<T>): Promise<T> {
+      const known = memory.get(key) as Promise<T> | undefined;
+      if (known !== undefined) return known;
+      const loading = load();
+      memory.set(key, loading);
+      return loading;
+    },
+  };
+  const results: ReviewResult[] = [];
+  let lost: string | undefined;
+  for (const check of request.checks ?? reviewChecks) {
+    request.progress?.(check.title);
+    const from = elapsed();
+    const outcome =
+      lost !== undefined
+        ? unseen(`the connection was lost: ${lost}`)
+        : context.budget.left() === 0
+          ? unseen(`the budget of ${request.budgetSeconds} s was used up; give more with --budget`)
+          : await ask(check, context);
+    if (outcome.lost !== undefined) lost = outcome.lost;
+    const { verdict, reason, findings, facts, good } = outcome;
+    results.push({
+      check: check.name,
+      title: check.title,
+      area: check.area,
+      verdict,
+      ...(reason === undefined ? {} : { reason }),
+      durationMs: round(elapsed() - from),
+      findings,
+      facts,
+      good,
+    });
+  }
+  return {
+    version: documentVersion,
+    database: session.database,
+    server: {
+      version: versionText(session.serverVersionNumber),
+      versionNumber: session.serverVersionNumber,
+      isStandby: session.isStandby,
+      startedAt: server.startedAt.toISOString(),
+    },
+    startedAt: server.now.toISOString(),
+    seconds: round(elapsed() / 1000, 3),
+    user: session.user,
+    window: {
+      statisticsSince: context.window.since?.toISOString() ?? null,
+      seconds: context.window.seconds,
+    },
+    replicas: context.replicas.map(({ name }) => name),
+    results,
+  };
+}
+
+interface ServerNow {
+  now: Date;
+  startedAt: Date;
+  resetAt: Date | null;
+}
+
+async function limit(session: Session): Promise<void> {
+  await session.query(
+    `select set_config('default_transaction_read_only', 'on', false), set_config('jit', 'off', false),
+            set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false)`,
+    [String(statementTimeoutMilliseconds), String(lockTimeoutMilliseconds)],
+  );
+}
+
+async function prepare(session: Session): Promise<ServerNow> {
+  await limit(session);
+  const [row] = await session.query<ServerNow>(
+    `select clock_timestamp() as now, pg_postmaster_start_time() as "startedAt",
+            (select stats_reset from pg_stat_database where datname = current_database()) as "resetAt"`,
+  );
+  if (row === undefined) throw new PgkeepError("internal", "the server described itself with no row");
+  return row;
+}
+
+/**
+ * Statistics count from their last reset. Without one they go back to the server's first start, which nothing
+ * tells; its last start is what can be claimed, because a crash before it would have lost them.
+ */
+function windowOf({ now, startedAt, resetAt }: ServerNow): StatisticsWindow {
+  const since = resetAt ?? startedAt;
+  return { since, seconds: Math.max(0, Math.round((now.getTime() - since.getTime()) / 1000)) };
+}
+
+async function readExtensions(session: Session): Promise<ReviewContext["extensions"]> {
+  const rows = await session.query<{ name: string; schema: string; version: string }>(
+    `select e.extname::text as name, n.nspname::text as schema, e.extversion as version
+       from pg_extension e join pg_namespace n on n.oid = e.extnamespace`,
+  );
+  return new Map(rows.map(({ name, schema, version }) => [name, { schema, version }]));
+}
+
+type Asked = ReviewOutcome & { lost?: string };
+
+async function ask(check: ReviewCheck, context: ReviewContext): Promise<Asked> {
+  try {
+    const obstacle = await missing(check, context);
+    if (obstacle !== undefined) return unseen(obstacle);
+    return await check.run(context);
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (error instanceof PgkeepError && error.code === "unreachable") {
+      return { ...unseen(`the connection was lost: ${errorMessage(error)}`), lost: errorMessage(error) };
+    }
+    const remedy = error instanceof PgkeepError && error.remedy !== undefined ? `; ${error.remedy}` : "";
+    return unseen(`the check failed: ${errorMessage(error)}${remedy}`);
+  }
+}
+
+async function missing({ needs }: ReviewCheck, context: ReviewContext): Promise<string | undefined> {
+  const { session } = context;
+  if (needs?.primary === true && session.isStandby) return "a standby cannot tell: ask the primary";
+  for (const name of needs?.extensions ?? []) {
+    if (!context.extensions.has(name)) {
+      return `the extension ${name} is not installed: CREATE EXTENSION ${identifier(name)};`;
+    }
+  }
+  for (const role of needs?.memberOf ?? []) {
+    const [row] = await session.query<{ member: boolean }>("select pg_has_role($1, 'usage') as member", [
+      role,
+    ]);
+    if (row?.member !== true) {
+      const grant =
+        role === "pg_read_all_stats"
+          ? grantMonitor(session)
+          : `GRANT ${identifier(role)} TO ${identifier(session.user)};`;
+      return `the role ${session.user} lacks the rights of ${role}: ${grant}`;
+    }
+  }
+  return undefined;
+}
+
+function unseen(reason: string): Asked {
+  return { verdict: "not-assessable", reason, findings: [], facts: {}, good: [] };
+}
+
+/** How sure, from most to least. */
+export const confidences: readonly Confidence[] = ["certain", "likely", "suspected"];
+
+/** All findings, what to do first on top: by severity, then by how sure. */
+export function ordered(
+  report: Pick<ReviewReport, "results">,
+  severities: readonly Severity[],
+): ReviewFinding[] {
+  const rank = ({ severity, confidence }: ReviewFinding) =>
+    severities.indexOf(severity) * confidences.length + confidences.indexOf(confidence);
+  return report.results
+    .flatMap(({ findings }) => findings)
+    .map((finding, index) => ({ finding, index }))
+    .sort((a, b) => rank(a.finding) - rank(b.finding) || a.index - b.index)
+    .map(({ finding }) => finding);
+}
