@@ -9,7 +9,7 @@ import { findBinaries } from "../../lib/sandbox/binaries.ts";
 import { findOwner, giveTo } from "../../lib/sandbox/owner.ts";
 import { makeGuardedDirectory } from "../../lib/sandbox/reaper.ts";
 import { configureServer, initCluster, startServer, stopServer } from "../../lib/sandbox/server.ts";
-import { defaultMajor } from "./postgres.ts";
+import { copiesDirectory, defaultMajor, fastestParent } from "./postgres.ts";
 
 /** A primary with WAL archiving and the directories that backups and restores use. */
 export interface ArchivedPrimary {
@@ -31,10 +31,10 @@ export function useArchivedPrimary(major: PostgresMajor = defaultMajor): Archive
 
   beforeAll(async () => {
     const owner = await findOwner();
-    const directory = await makeGuardedDirectory(owner, { prefix: "pgkeep-test-" });
+    const directory = await makeGuardedDirectory(owner, { parent: fastestParent(), prefix: "pgkeep-test-" });
     const at = (name: string) => join(directory.path, name);
     stop = () => directory.remove();
-    const { binDirectory } = await findBinaries(major, owner, directory.path);
+    const { binDirectory } = await findBinaries(major, owner, await copiesDirectory());
     for (const name of ["archive", "backups", "scratch"]) {
       await mkdir(at(name), { mode: 0o700 });
       await giveTo(owner, at(name));

@@ -157,7 +157,7 @@ export function fastestParent(): string {
  * Where the servers are copied to when their account cannot reach the checkout (below /root): once for all
  * test runs. Only a directory of our own that nobody else can write is believed.
  */
-async function copiesDirectory(): Promise<string> {
+export async function copiesDirectory(): Promise<string> {
   const self = process.getuid?.() ?? 0;
   const directory = join(tmpdir(), `pgkeep-test-servers-${self}`);
   await mkdir(directory, { recursive: true, mode: 0o711 });
