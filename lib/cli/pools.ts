@@ -13,6 +13,7 @@ import { type ConnectionTarget, connect } from "../postgres/connect.ts";
 import { consoleTargetFromUrl, openPoolerConsole } from "../postgres/pooler-console.ts";
 import { targetFromUrl } from "../postgres/url.ts";
 import { sandboxEnvironment } from "../sandbox/environment.ts";
+import type { SandboxState } from "../sandbox/state.ts";
 import { findSandbox } from "../sandbox/state-file.ts";
 import type { Cli, GlobalOptions, Register } from "./cli.ts";
 import { deployedDatabase, withProxyMetrics } from "./deployed.ts";
@@ -81,8 +82,7 @@ function isAtLeast(severity: Severity, limit: Severity): boolean {
 }
 
 async function showPoolers(cli: Cli, options: PoolsOptions): Promise<PoolFinding[]> {
-  const config = await cli.loadDatabaseConfig(options);
-  const places = await poolerPlaces(cli, options, config);
+  const { places, config } = await poolerPlaces(cli, options);
   const report = await askPoolers(places, poolLimits(config), cli.signal);
   if (options.json === true) cli.json(report);
   else cli.out(poolersText(report, cli));
@@ -119,16 +119,15 @@ export function poolLimits({ health }: Pick<DatabaseConfig, "health">): PoolLimi
   };
 }
 
+interface Asked {
+  places: PoolerPlace[];
+  /** Where the limits are. */
+  config: DatabaseConfig;
+}
+
 /** @throws PgkeepError `no-sandbox`; `refused` when it has no poolers */
-async function poolerPlaces(cli: Cli, options: PoolsOptions, config: DatabaseConfig): Promise<PoolerPlace[]> {
-  if (options.pooler !== undefined) {
-    const { url } = options;
-    const server = url === undefined ? undefined : () => connect(targetFromUrl(url), { signal: cli.signal });
-    return options.pooler.map((pooler) => {
-      const target = consoleTargetFromUrl(pooler);
-      return { name: `${target.host}:${target.port}`, target, ...(server === undefined ? {} : { server }) };
-    });
-  }
+async function poolerPlaces(cli: Cli, options: PoolsOptions): Promise<Asked> {
+  if (options.pooler !== undefined) return givenPoolers(cli, options, options.pooler);
   if (options.url !== undefined) {
     throw new UsageError("--url is a database's address, not a pooler's", {
       remedy: "give --pooler postgres://user@host:6432/pgbouncer as well",
@@ -141,38 +140,48 @@ async function poolerPlaces(cli: Cli, options: PoolsOptions, config: DatabaseCon
         "give --pooler postgres://user@host:6432/pgbouncer, or --on aws, or start a sandbox with `pgkeep sandbox`",
     });
   }
-  const places = (state.poolers ?? []).flatMap((pooler): (PoolerPlace & { port: number })[] =>
-    pooler.statsLogin === undefined
-      ? []
-      : [
-          {
-            name: pooler.name,
-            port: pooler.port,
-            target: {
-              host: "127.0.0.1",
-              port: pooler.port,
-              database: "pgbouncer",
-              ...pooler.statsLogin,
-              connectTimeoutMilliseconds: 5_000,
-            },
-          },
-        ],
-  );
-  if (places.length === 0) {
-    throw new PgkeepError("refused", "the running sandbox has no poolers", {
-      remedy:
-        "install pgbouncer (apt-get install pgbouncer, brew install pgbouncer), and set pooling.enabled: true",
-    });
-  }
+  const configFile = options.config ?? state.configFile;
+  const config = await cli.loadDatabaseConfig({
+    ...options,
+    ...(configFile === null ? {} : { config: configFile }),
+    database: options.database ?? state.databaseKey,
+  });
+  return { places: await sandboxPoolers(state, config, cli.signal), config };
+}
+
+async function givenPoolers(cli: Cli, options: PoolsOptions, urls: readonly string[]): Promise<Asked> {
+  const { url } = options;
+  const database = url === undefined ? undefined : targetFromUrl(url);
+  const server = database === undefined ? {} : { server: () => connect(database, { signal: cli.signal }) };
+  const places = urls.map((pooler) => {
+    const target = consoleTargetFromUrl(pooler);
+    return { name: `${target.host}:${target.port}`, target, ...server };
+  });
+  return { places, config: await cli.loadDatabaseConfig(options) };
+}
+
+/** Those that can be asked; a sandbox of an older version has none. */
+async function sandboxPoolers(
+  state: SandboxState,
+  config: DatabaseConfig,
+  signal: AbortSignal,
+): Promise<PoolerPlace[]> {
   const { primary, replicas } = sandboxEnvironment(state, config).ports;
   const servers: { name: string; connect: Primary["connect"] }[] = [
     ...(primary === undefined ? [] : [{ name: state.primary.name, connect: primary.connect }]),
     ...((await replicas?.list()) ?? []),
   ];
-  return places.map(({ name, target }) => {
+  const places = (state.poolers ?? []).flatMap(({ name, port, statsLogin }): PoolerPlace[] => {
+    if (statsLogin === undefined) return [];
+    const target = { host: "127.0.0.1", port, database: "pgbouncer", ...statsLogin };
     const found = servers.find((server) => server.name === name);
-    if (found === undefined) return { name, target };
-    return { name, target, server: () => found.connect({ role: "monitoring", signal: cli.signal }) };
+    const server = found === undefined ? {} : { server: () => found.connect({ role: "monitoring", signal }) };
+    return [{ name, target: { ...target, connectTimeoutMilliseconds: 5_000 }, ...server }];
+  });
+  if (places.length > 0) return places;
+  throw new PgkeepError("refused", "the running sandbox has no poolers", {
+    remedy:
+      "install pgbouncer (apt-get install pgbouncer, brew install pgbouncer), set pooling.enabled: true, and start the sandbox again",
   });
 }
 

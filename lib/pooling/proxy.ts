@@ -69,7 +69,7 @@ function saturated({ latest }: ProxyMeasurements, { usedPercent }: ProxyLimits):
     kind: "pool-saturated",
     key: "pool-saturated",
     severity: used >= max ? "critical" : "high",
-    title: `${used} of the ${max} database connections that the proxy may have are borrowed`,
+    title: `${used} of the ${max} database connections that the proxy may have are ${borrowed === null ? "open" : "borrowed"}`,
     evidence: {
       borrowed,
       databaseConnections: open,
