@@ -165,8 +165,9 @@ function desiredRoles(config: JobConfig, names: RoleNames, possible: Possibiliti
     group(names.reader, `reads rows ${of}`),
     group(schemaOwner, "owns schema pgkeep, whose functions run with its rights", [
       readsEverything,
-      // So that the maintenance role, which is no owner there, can have the leftovers of its rebuilds dropped.
-      ...(maintains === names.owner ? [] : [names.owner]),
+      // Its functions drop what rebuilds leave and set autovacuum for the maintenance role, which from 17 on is no
+      // owner, and count rows that row security hides from whoever does not own them.
+      names.owner,
     ]),
     login(names.app, `application ${of}`, [names.writer], {
       connectionLimit: application.connectionLimit,
