@@ -11,7 +11,7 @@ import {
   readHandovers,
   recordsHandovers,
 } from "./handover-record.ts";
-import { alterStatements, raisedParameters, restoringParameters } from "./parameters.ts";
+import { alterStatements, raisedParameters, restoringParameters, vacuumReasons } from "./parameters.ts";
 import type { Work } from "./plan.ts";
 import type { HandedOver, TakenBack } from "./report.ts";
 import { entryOf, rounded } from "./report.ts";
@@ -145,7 +145,7 @@ export class HandingOver {
   async give(work: Work, predictedSeconds: number, dryRun: boolean): Promise<HandedOut> {
     const { relation, action } = work;
     if (action.vacuum === "none" || action.vacuum === "full") return kept("");
-    const due = work.reasons.filter((reason) => reason.counter !== "asked for");
+    const due = vacuumReasons(work.reasons);
     if (!this.canRecord) {
       return kept(
         "`pgkeep install` would let it be handed to autovacuum: without schema pgkeep nothing could be put back",
@@ -184,7 +184,7 @@ export class HandingOver {
       }
       notes.push(`pg_cron could not be used: ${obstacle}`);
     }
-    if (due.length === 0) return kept("autovacuum would not take it up, because no counter is due");
+    if (due.length === 0) return kept("autovacuum would not take it up: no counter calls for it");
     const owner = await this.readRights(relation.oid);
     if (owner === undefined) return kept("it is gone");
     const parameters = raisedParameters(relation, due);

@@ -7,17 +7,18 @@ export type Parameters = Record<string, { set: string; earlier: string | null }>
 /** The lowest that the server takes for autovacuum_freeze_max_age; for multixacts it is a tenth. */
 const lowestFreezeMaxAge = 100_000;
 const lowestMultixactFreezeMaxAge = 10_000;
-/** A trigger is lowered to this share of the counter, so that autovacuum acts now and not again at once. */
+/** The trigger is lowered to this share of the counter, so that autovacuum acts now and not again at once. */
 const share = 0.9;
 
 /**
  * Storage parameters with which autovacuum takes up a table at once and does not rest while it works: no cost delay,
- * and triggers below the counters that made it due. The TOAST table has parameters of its own as soon as it has any.
+ * and where no trigger of its own is reached yet, the nearest one lowered. The TOAST table has parameters of its own as soon as it has any.
  */
 export function raisedParameters(relation: Relation, reasons: readonly Reason[]): Parameters {
   const parameters: Parameters = {};
-  const main = reasons.filter((reason) => reason.toast !== true);
-  const toast = reasons.filter((reason) => reason.toast === true);
+  const due = vacuumReasons(reasons);
+  const main = due.filter((reason) => reason.toast !== true);
+  const toast = due.filter((reason) => reason.toast === true);
   if (main.length > 0 || toast.length === 0) raise(parameters, "", relation.options, main, false);
   if (toast.length > 0 && relation.toast !== null) {
     // Until now it had the triggers of its table.
@@ -27,12 +28,19 @@ export function raisedParameters(relation: Relation, reasons: readonly Reason[])
   return parameters;
 }
 
+/** Those that call for VACUUM by autovacuum's own rules. */
+export function vacuumReasons(reasons: readonly Reason[]): Reason[] {
+  return reasons.filter(
+    ({ counter }) => counter !== "changed rows" && counter !== "unknown contents" && counter !== "asked for",
+  );
+}
+
 function raise(
   parameters: Parameters,
   prefix: "" | "toast.",
   options: readonly string[] | null,
   reasons: readonly Reason[],
-  lowerAll: boolean,
+  lower: boolean,
 ): void {
   const set = (name: string, value: string) => {
     const earlier = parameterOf(options, name);
@@ -40,25 +48,24 @@ function raise(
   };
   if (parameterOf(options, "autovacuum_enabled") !== null) set("autovacuum_enabled", "true");
   set("autovacuum_vacuum_cost_delay", "0");
-  for (const reason of reasons) {
-    if (!lowerAll && reason.ratio >= 1 && reason.counter !== "asked for") continue;
-    const lower = Math.floor(reason.value * share);
-    switch (reason.counter) {
-      case "dead rows":
-        set("autovacuum_vacuum_threshold", String(lower));
-        set("autovacuum_vacuum_scale_factor", "0");
-        break;
-      case "inserted rows":
-        set("autovacuum_vacuum_insert_threshold", String(lower));
-        set("autovacuum_vacuum_insert_scale_factor", "0");
-        break;
-      case "transaction id age":
-        set("autovacuum_freeze_max_age", String(Math.max(lowestFreezeMaxAge, lower)));
-        break;
-      case "multixact age":
-        set("autovacuum_multixact_freeze_max_age", String(Math.max(lowestMultixactFreezeMaxAge, lower)));
-        break;
-    }
+  const [first] = reasons;
+  if (first === undefined || (first.ratio >= 1 && !lower)) return;
+  const trigger = Math.floor(first.value * share);
+  switch (first.counter) {
+    case "dead rows":
+      set("autovacuum_vacuum_threshold", String(trigger));
+      set("autovacuum_vacuum_scale_factor", "0");
+      break;
+    case "inserted rows":
+      set("autovacuum_vacuum_insert_threshold", String(trigger));
+      set("autovacuum_vacuum_insert_scale_factor", "0");
+      break;
+    case "transaction id age":
+      set("autovacuum_freeze_max_age", String(Math.max(lowestFreezeMaxAge, trigger)));
+      break;
+    case "multixact age":
+      set("autovacuum_multixact_freeze_max_age", String(Math.max(lowestMultixactFreezeMaxAge, trigger)));
+      break;
   }
 }
 

@@ -521,7 +521,8 @@ describe("reindex, on any version", () => {
     );
     const seconds = (performance.now() - begin) / 1000;
     expect(report.considered).toBe(0);
-    expect(seconds).toBeLessThan(3);
+    // About one, alone on two cores.
+    expect(seconds).toBeLessThan(10);
     // With estimates of all.
     const all = succeeded(await run(server, database, { dryRun: true }));
     expect(all.report.considered).toBeGreaterThanOrEqual(10_000);

@@ -12,7 +12,7 @@ const counters = relation();
 
 describe("the parameters that make autovacuum take up a table", () => {
   it("only take its rests away where it would come by itself", () => {
-    expect(raised({ deadTuples: 60 })).toEqual({
+    expect(raised({ deadTuples: 60, insertsSinceVacuum: 900, changesSinceAnalyze: 1e6 })).toEqual({
       autovacuum_vacuum_cost_delay: { set: "0", earlier: null },
     });
   });
