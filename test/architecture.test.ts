@@ -59,8 +59,8 @@ const core = [
   "maintenance",
   "vacuum",
   "reindex",
-  "partitions",
   "history",
+  "partitions",
   "install",
   "pooling",
   "table-restore",
@@ -79,7 +79,7 @@ const allowed: Record<string, string[]> = {
   sandbox: [...foundations, "postgres", ...core, "environment.ts"],
   logical: [...foundations, "postgres", "retention", "maintenance"],
   url: [...foundations, "postgres", "routing", "environment.ts"],
-  aws: [...foundations, "postgres", "routing", "install", "environment.ts"],
+  aws: [...foundations, "postgres", "routing", "install", "logical", "environment.ts"],
   constructs: [...foundations, "config", "jobs", "aws", "install"],
   stacks: [...foundations, "config", "jobs", "aws", "constructs"],
   cli: [

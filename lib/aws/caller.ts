@@ -1,8 +1,9 @@
 import { GetFunctionConfigurationCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { SFNClient } from "@aws-sdk/client-sfn";
-import { errorMessage, PgkeepError } from "../errors.ts";
+import { PgkeepError } from "../errors.ts";
 import { calling, isNamed } from "./errors.ts";
 import { jobResourceName } from "./job-names.ts";
+import { regionOf } from "./region.ts";
 import { environmentNames, type PlatformResources } from "./resources.ts";
 
 /** Longer than any function runs: its answer comes when it is done (Lambda quotas: 900 s). */
@@ -49,17 +50,6 @@ export async function asCaller(given?: string): Promise<Caller> {
 
 function timeLimits(requestTimeout: number) {
   return { connectionTimeout: 3_000, requestTimeout };
-}
-
-async function regionOf(client: LambdaClient): Promise<string> {
-  try {
-    return await client.config.region();
-  } catch (error) {
-    throw new PgkeepError("configuration", `the AWS region is not known: ${errorMessage(error)}`, {
-      remedy: "set AWS_REGION to the region of the deployment, or give the profile of AWS_PROFILE a region",
-      cause: error,
-    });
-  }
 }
 
 /** What was deployed with a function. */

@@ -5,8 +5,9 @@ import { listDumps, newestDump, pruneDumps, readManifest } from "../logical/cata
 import type { Compression } from "../logical/compression.ts";
 import { createDump } from "../logical/create.ts";
 import { DirectoryStore } from "../logical/directory-store.ts";
+import { type KeyService, unsealFor } from "../logical/envelope.ts";
 import { type Keys, readKeyFile, writeNewKeyFile } from "../logical/key-file.ts";
-import { type DumpFormat, formats } from "../logical/manifest.ts";
+import { type DumpFormat, formats, type Manifest } from "../logical/manifest.ts";
 import { restoreDump } from "../logical/restore.ts";
 import { restoreTable } from "../logical/restore-table.ts";
 import { parseSelection } from "../logical/selection.ts";
@@ -31,6 +32,7 @@ import { several, wholeNumber } from "./options.ts";
 interface DumpOptions extends GlobalOptions {
   to?: string;
   keyFile?: string;
+  kmsKey?: string;
   binDir?: string;
   dryRun?: boolean;
   jobs?: number;
@@ -63,6 +65,8 @@ interface Setting {
   store: DumpStore;
   policy: RetentionPolicy;
   keys: Keys | undefined;
+  /** Of KMS: what new dumps are encrypted for. */
+  kmsKey: string | undefined;
   compression: string | undefined;
   jobs: number;
   lockWaitSeconds: number;
@@ -72,19 +76,47 @@ async function settingOf(cli: Cli, options: DumpOptions): Promise<Setting> {
   const { logicalBackups: section } = await cli.loadDatabaseConfig(options);
   const keyFile = options.keyFile ?? section.keyFile;
   const place = options.to ?? section.directory;
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(place)) {
-    throw new UsageError(`logical backups cannot be kept in ${place}`, {
-      remedy: "give a directory with --to",
-    });
-  }
   return {
-    store: new DirectoryStore(resolve(cli.workingDirectory, place)),
+    store: await storeAt(cli, place, section.bucketKmsKey),
     policy: { daily: section.keepDaily, weekly: section.keepWeekly, monthly: section.keepMonthly },
     keys: keyFile === undefined ? undefined : await readKeyFile(resolve(cli.workingDirectory, keyFile)),
+    kmsKey: options.kmsKey ?? section.kmsKey,
     compression: section.compression,
     jobs: options.jobs ?? section.jobs,
     lockWaitSeconds: section.lockWaitSeconds,
   };
+}
+
+/** A directory, or with `s3://` a prefix of a bucket; the SDK is loaded only then. @throws UsageError */
+async function storeAt(cli: Cli, place: string, kmsKey: string | undefined): Promise<DumpStore> {
+  if (/^s3:\/\//i.test(place)) {
+    const { openBucketStore } = await import("../aws/dump-store.ts");
+    return openBucketStore(place, { kmsKey });
+  }
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(place)) {
+    throw new UsageError(`logical backups cannot be kept in ${place}`, {
+      remedy: "give a directory or s3://BUCKET/PREFIX with --to",
+    });
+  }
+  return new DirectoryStore(resolve(cli.workingDirectory, place));
+}
+
+async function keyServiceOf(kmsKey: string | undefined): Promise<KeyService> {
+  const { openKeyService } = await import("../aws/key-service.ts");
+  return openKeyService(kmsKey);
+}
+
+/** The keys that open a backup; KMS is asked only when the key file does not. */
+async function keysFor({ store, keys, kmsKey }: Setting, id: string): Promise<Keys | undefined> {
+  let manifest: Manifest;
+  try {
+    manifest = await readManifest(store, id);
+  } catch (error) {
+    // Whoever uses the backup says what is wrong with it.
+    if (error instanceof PgkeepError && error.code === "backup-invalid") return keys;
+    throw error;
+  }
+  return unsealFor(manifest, keys, () => keyServiceOf(kmsKey));
 }
 
 /** @throws UsageError */
@@ -133,7 +165,10 @@ export const registerDump: Register = (program, cli) => {
     dump
       .command(name)
       .description(text)
-      .option("--to <directory>", "where the backups are (default: logicalBackups.directory)");
+      .option(
+        "--to <place>",
+        "where the backups are: a directory or s3://BUCKET/PREFIX (default: logicalBackups.directory)",
+      );
   const withKeys = (name: string, text: string) =>
     places(name, text)
       .option("--key-file <file>", "key file as `pgkeep dump new-key` or age-keygen makes it")
@@ -161,6 +196,7 @@ export const registerDump: Register = (program, cli) => {
     .option("--compress <method>", "none, gzip[:level] or zstd[:level] (default: the best that pg_dump has)")
     .option("--jobs <n>", "tables dumped at the same time, in the format directory", wholeNumber(1, 64))
     .option("--lock-wait <seconds>", "how long to wait for a table that is locked", wholeNumber(1, 86_400))
+    .option("--kms-key <key>", "encrypt with a data key of this key of KMS: its ARN, id or alias/NAME")
     .option("--dry-run", "say what would be dumped, and dump nothing")
     .action(async (_: unknown, command) => {
       const options = command.optsWithGlobals() as CreateOptions;
@@ -179,6 +215,7 @@ export const registerDump: Register = (program, cli) => {
       });
       const setting = await settingOf(cli, options);
       const compression = parseCompression(options.compress ?? setting.compression);
+      const keyService = setting.kmsKey === undefined ? undefined : await keyServiceOf(setting.kmsKey);
       const { plan, manifest } = await withSource(options, (source) =>
         createDump({
           source,
@@ -191,6 +228,7 @@ export const registerDump: Register = (program, cli) => {
             options.jobs ??
             (options.format === undefined || options.format === "directory" ? setting.jobs : 1),
           keys: setting.keys,
+          keyService,
           lockWaitSeconds: options.lockWait ?? setting.lockWaitSeconds,
           dryRun: options.dryRun === true,
           now: new Date(),
@@ -227,11 +265,13 @@ export const registerDump: Register = (program, cli) => {
     .option("--deep", "also unpack every row with pg_restore")
     .action(async (given: string | undefined, _: unknown, command) => {
       const options = command.optsWithGlobals() as DumpOptions & { deep?: boolean };
-      const { store, keys } = await settingOf(cli, options);
+      const setting = await settingOf(cli, options);
+      const { store } = setting;
+      const id = given ?? (await newestDump(store));
       const result = await verifyDump({
         store,
-        id: given ?? (await newestDump(store)),
-        keys,
+        id,
+        keys: await keysFor(setting, id),
         tools: {
           path: cli.clientEnvironment.PATH,
           ...(options.binDir === undefined
@@ -258,6 +298,8 @@ export const registerDump: Register = (program, cli) => {
       else {
         for (const { id, reason } of pruned.deleted)
           cli.out(`${dryRun ? "would delete" : "deleted"} ${id}: ${reason}`);
+        for (const { id, by, until } of pruned.locked)
+          cli.out(`kept ${id}: ${by} until ${until ?? "it is lifted"}`);
         for (const { id, reason } of pruned.notDeleted) cli.out(`not deleted ${id}: ${reason}`);
         for (const reason of pruned.refused) cli.out(`Nothing deleted of one kind: ${reason}`);
         cli.out(`${pruned.kept} kept, ${pruned.deleted.length} ${dryRun ? "to delete" : "deleted"}`);
@@ -292,8 +334,10 @@ export const registerDump: Register = (program, cli) => {
         });
       }
       if (options.as !== undefined) throw new UsageError("--as goes with --table");
-      const { store, keys, jobs } = await settingOf(cli, options);
+      const setting = await settingOf(cli, options);
+      const { store, jobs } = setting;
       const id = given ?? (await newestDump(store));
+      const keys = await keysFor(setting, id);
       const restored = await withSource(options, (target) =>
         restoreDump({
           store,
@@ -321,8 +365,10 @@ export const registerDump: Register = (program, cli) => {
       throw new UsageError("--table goes without --create, --clean and --jobs");
     }
     const { schema, table: name } = parseTableName(text);
-    const { store, keys } = await settingOf(cli, options);
+    const setting = await settingOf(cli, options);
+    const { store } = setting;
     const id = given ?? (await newestDump(store));
+    const keys = await keysFor(setting, id);
     const restored = await withSource(options, (target) =>
       restoreTable({
         store,

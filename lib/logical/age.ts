@@ -58,7 +58,11 @@ export function newIdentity(): { text: string; recipient: string } {
 
 export function parseIdentity(text: string): Identity | undefined {
   const secret = bech32Decode("age-secret-key-", text);
-  if (secret?.length !== 32) return undefined;
+  return secret?.length === 32 ? identityOf(secret) : undefined;
+}
+
+/** The identity whose secret key is these 32 bytes. */
+export function identityOf(secret: Buffer): Identity {
   const privateKey = createPrivateKey({ key: Buffer.concat([pkcs8, secret]), format: "der", type: "pkcs8" });
   const publicKey = Buffer.from(rawPublicKey(createPublicKey(privateKey)));
   return { privateKey, recipient: { text: bech32Encode("age", publicKey), publicKey } };

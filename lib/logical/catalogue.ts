@@ -145,6 +145,8 @@ export interface PrunedDumps {
   kept: number;
   deleted: { id: string; reason: DeleteReason | "interrupted" }[];
   notDeleted: { id: string; reason: string }[];
+  /** What the rules no longer want and the store still keeps: not a failure, its turn comes. */
+  locked: { id: string; by: string; until: string | null }[];
   /** Why the rules were not applied to some of them. */
   refused: string[];
 }
@@ -160,7 +162,7 @@ export async function pruneDumps(
   options: { dryRun: boolean; signal?: AbortSignal | undefined },
 ): Promise<PrunedDumps> {
   const listed = await listDumps(store, policy, now);
-  const pruned: PrunedDumps = { kept: 0, deleted: [], notDeleted: [], refused: [] };
+  const pruned: PrunedDumps = { kept: 0, deleted: [], notDeleted: [], locked: [], refused: [] };
   for (const name of await store.sweep({ dryRun: options.dryRun })) {
     pruned.deleted.push({ id: name, reason: "interrupted" });
   }
@@ -174,6 +176,11 @@ export async function pruneDumps(
         continue;
       }
       try {
+        const lock = await store.lockOf?.(id);
+        if (lock !== undefined) {
+          pruned.locked.push({ id, by: lock.by, until: lock.until?.toISOString() ?? null });
+          continue;
+        }
         if (!options.dryRun) await store.remove(id);
         pruned.deleted.push({ id, reason });
       } catch (error) {

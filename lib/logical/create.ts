@@ -7,7 +7,8 @@ import { archivePath } from "./archive-path.ts";
 import { clientFailure, databaseOption, runClient } from "./client.ts";
 import { type Compression, chooseCompression, compressionOption } from "./compression.ts";
 import { type DatabaseFacts, readDatabaseFacts, readTables } from "./contents.ts";
-import { encryptDirectory, hashDirectory, hashFile, storeStream } from "./dump-files.ts";
+import { hashDirectory, hashFile, storeDirectory, storeStream } from "./dump-files.ts";
+import { type KeyService, sealFor } from "./envelope.ts";
 import type { Keys } from "./key-file.ts";
 import {
   type DumpedFile,
@@ -26,12 +27,14 @@ export interface CreateRequest {
   source: Source;
   store: DumpStore;
   selection: Selection;
-  /** Default: directory; custom where there is a key or no local directory, so that nothing plain is stored. */
+  /** Default: directory; custom where there is a key, so that nothing plain is stored, or no local directory. */
   format?: DumpFormat | undefined;
   /** Default: zstd where pg_dump has it, else gzip. */
   compression?: Compression | undefined;
   jobs: number;
   keys?: Keys | undefined;
+  /** Gives each dump a key of its own, which it is encrypted for beside `keys`. */
+  keyService?: KeyService | undefined;
   /** A table that is locked for longer ends the dump. */
   lockWaitSeconds: number;
   dryRun: boolean;
@@ -95,7 +98,7 @@ async function planDump(
   tables: DumpedTable[],
 ): Promise<DumpPlan> {
   const tool = await findTools(majorOf(serverVersionNumber), request.source.tools);
-  const format = request.format ?? (request.keys === undefined ? "directory" : "custom");
+  const format = request.format ?? defaultFormat(request);
   if (request.jobs > 1 && format !== "directory" && request.format !== undefined) {
     throw new UsageError(`the format ${format} is written by one process`, {
       remedy: "give --format directory for a parallel dump, or --jobs 1",
@@ -110,6 +113,9 @@ async function planDump(
     tables,
   };
 }
+
+const defaultFormat = ({ keys, keyService, store }: CreateRequest): DumpFormat =>
+  keys === undefined && keyService === undefined && store.directoryOf !== undefined ? "directory" : "custom";
 
 /** By database and time; a second one in the same second gets a number. */
 async function freeId({ store, source, now }: CreateRequest): Promise<string> {
@@ -140,11 +146,8 @@ async function fillDraft(
   snapshot: string,
   serverVersionNumber: number,
 ): Promise<Manifest> {
-  const { source, keys, now, signal } = request;
-  const encryption =
-    keys === undefined
-      ? null
-      : { format: "age-v1" as const, recipients: keys.recipients.map(({ text }) => text) };
+  const { source, now, signal } = request;
+  const { keys, encryption } = await sealFor(plan.id, request.keys, request.keyService);
   const { format, compression, tool } = plan;
   const path = archivePath({ format, compression, encryption });
   request.progress?.(
@@ -178,15 +181,16 @@ async function fillDraft(
 
   let files: DumpedFile[];
   if (format === "directory") {
-    if (draft.directory === undefined) {
+    const directory = draft.directory ?? (await draft.stage?.());
+    if (directory === undefined) {
       throw new UsageError(`the format directory cannot be streamed to ${request.store.location}`, {
         remedy: "choose --format custom",
       });
     }
-    await dump({ file: join(draft.directory, path) });
-    files = await (keys === undefined
-      ? hashDirectory(draft.directory, path, signal)
-      : encryptDirectory(draft, draft.directory, path, keys, signal));
+    await dump({ file: join(directory, path) });
+    files = await (keys === undefined && draft.directory !== undefined
+      ? hashDirectory(directory, path, signal)
+      : storeDirectory(draft, directory, path, keys, signal));
   } else if (draft.directory !== undefined && keys === undefined && format !== "plain") {
     // Written by pg_dump itself, the archive gets the offsets that a parallel restore jumps to.
     await dump({ file: join(draft.directory, path) });
@@ -195,7 +199,7 @@ async function fillDraft(
     let file: DumpedFile | undefined;
     await dump({
       output: async (stdout) => {
-        file = await storeStream(draft, path, stdout, keys);
+        file = await storeStream(draft, path, stdout, keys, expectedBytes(plan));
       },
     });
     files = [file as DumpedFile];
@@ -229,6 +233,10 @@ async function fillDraft(
   }
   return manifest;
 }
+
+/** Without compression, and with as much again for what is kept beside the tables. */
+const expectedBytes = ({ tables }: DumpPlan) =>
+  2 * tables.reduce((sum, { estimatedBytes }) => sum + estimatedBytes, 0);
 
 function storeFailure(error: unknown, store: DumpStore): unknown {
   const code = (error as NodeJS.ErrnoException | undefined)?.code;

@@ -5,25 +5,16 @@ import { dirname, join, relative } from "node:path";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { PgkeepError } from "../errors.ts";
+import { isDumpId, requireDumpId } from "./dump-id.ts";
 import { manifestName } from "./manifest.ts";
 import { type DraftOwner, isOwnerAlive, thisProcess } from "./owner.ts";
 import type { Draft, DumpStore, StoreEntry } from "./store.ts";
 
-/** Names of backups become names of directories and of objects: letters, digits and hyphens. */
-const validId = /^[a-z](?:-?[a-z0-9])*$/;
 const partial = /^\.partial-(.+)$/;
 const deleting = /^\.deleting-(.+)$/;
 /** A draft before its owner is written into it. */
 const draft = /^\.draft-(\d+)-/;
 const ownerName = "owner.json";
-
-/** @throws PgkeepError `usage` */
-export function requireDumpId(id: string): void {
-  if (id.length <= 200 && validId.test(id)) return;
-  throw new PgkeepError("usage", `${JSON.stringify(id)} cannot be the name of a logical backup`, {
-    remedy: "see the names with `pgkeep dump list`",
-  });
-}
 
 /** Logical backups in a directory, each in one of its own, readable by its owner only. */
 export class DirectoryStore implements DumpStore {
@@ -97,9 +88,7 @@ export class DirectoryStore implements DumpStore {
         });
       } else if (!name.startsWith(".")) {
         const ours =
-          status.isDirectory() &&
-          validId.test(name) &&
-          (await exists(join(this.location, name, manifestName)));
+          status.isDirectory() && isDumpId(name) && (await exists(join(this.location, name, manifestName)));
         entries.push({ id: name, state: ours ? "complete" : "foreign", since });
       }
     }

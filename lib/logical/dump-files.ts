@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -29,16 +29,17 @@ export async function storeStream(
   path: string,
   source: Readable,
   keys: Keys | undefined,
+  expectedBytes?: number,
 ): Promise<DumpedFile> {
   const stored = new Meter();
   if (keys === undefined) {
-    await Promise.all([pipeline(source, stored), draft.write(path, stored)]);
+    await Promise.all([pipeline(source, stored), draft.write(path, stored, expectedBytes)]);
     return { path, bytes: stored.bytes, sha256: stored.digest() };
   }
   const plain = new Meter();
   await Promise.all([
     pipeline(source, plain, encryptFor(keys.recipients), stored),
-    draft.write(path, stored),
+    draft.write(path, stored, expectedBytes),
   ]);
   return {
     path,
@@ -73,20 +74,25 @@ export async function hashDirectory(
   return files;
 }
 
-/** pg_dump writes a directory in the clear: each file is encrypted and the clear one removed before the commit. */
-export async function encryptDirectory(
+/**
+ * What pg_dump wrote into a directory on this machine, in the clear: each file is stored (encrypted, where there
+ * are keys) and removed there before the commit.
+ */
+export async function storeDirectory(
   draft: Draft,
   directory: string,
   path: string,
-  keys: Keys,
+  keys: Keys | undefined,
   signal?: AbortSignal,
 ): Promise<DumpedFile[]> {
   const files: DumpedFile[] = [];
   for (const name of (await readdir(join(directory, path))).sort()) {
     signal?.throwIfAborted();
-    const source = createReadStream(join(directory, path, name));
-    files.push(await storeStream(draft, `${path}/${name}.age`, source, keys));
-    await draft.remove(`${path}/${name}`);
+    const local = join(directory, path, name);
+    const { size } = await stat(local);
+    const stored = keys === undefined ? `${path}/${name}` : `${path}/${name}.age`;
+    files.push(await storeStream(draft, stored, createReadStream(local), keys, size));
+    await rm(local);
   }
   return files;
 }

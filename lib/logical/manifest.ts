@@ -76,9 +76,17 @@ const manifest = z.strictObject({
   /** Roles that own something in the database or were granted something. */
   roles: z.array(name),
   tables: z.array(table),
-  /** null: not encrypted. `wrapped` will hold a key that a key service has encrypted. */
+  /**
+   * null: not encrypted. `wrapped`: the secret key of the first recipient, encrypted by a key service with the key
+   * `wrappedBy`, in base64.
+   */
   encryption: z
-    .strictObject({ format: z.literal("age-v1"), recipients: z.array(name), wrapped: z.string().optional() })
+    .strictObject({
+      format: z.literal("age-v1"),
+      recipients: z.array(name),
+      wrapped: z.string().optional(),
+      wrappedBy: z.string().optional(),
+    })
     .nullable(),
   sizeBytes: z.number().int(),
   files: z.array(file).min(1),

@@ -16,8 +16,13 @@ export interface StoreEntry {
 export interface Draft {
   /** Where programs may write files themselves; absent where there is no local directory (S3). */
   readonly directory?: string;
-  /** Stores a stream under a path below the backup. */
-  write(path: string, source: Readable): Promise<void>;
+  /**
+   * A private directory on this machine, for programs that can write into nothing else, where `directory` is
+   * absent. What is to be kept of it goes through `write`; the rest is gone with the draft.
+   */
+  stage?(): Promise<string>;
+  /** Stores a stream under a path below the backup. @param expectedBytes about how much; what it is cut by */
+  write(path: string, source: Readable, expectedBytes?: number): Promise<void>;
   /** Removes one file of the draft. */
   remove(path: string): Promise<void>;
   /** Writes the manifest, then gives the backup its name. */
@@ -25,7 +30,15 @@ export interface Draft {
   abandon(): Promise<void>;
 }
 
-/** Where logical backups are kept: a directory, later a prefix of a bucket. */
+/** What keeps a backup from being removed. */
+export interface StoreLock {
+  /** For people, e.g. "object lock (compliance)". */
+  by: string;
+  /** null: until somebody lifts it. */
+  until: Date | null;
+}
+
+/** Where logical backups are kept: a directory, or a prefix of a bucket. */
 export interface DumpStore {
   /** For people. */
   readonly location: string;
@@ -42,6 +55,8 @@ export interface DumpStore {
   directoryOf?(id: string): string;
   /** Takes the name away first, so that a half-deleted backup is never listed. */
   remove(id: string): Promise<void>;
+  /** Until when, and why, the store itself keeps a backup from being removed; undefined when nothing does. */
+  lockOf?(id: string): Promise<StoreLock | undefined>;
   /** Removes what killed runs have left. @returns names of what was, or with `dryRun` would be, removed */
   sweep(options: { dryRun: boolean }): Promise<string[]>;
 }

@@ -34,10 +34,12 @@ export const motoCredentials = { accessKeyId: "testing", secretAccessKey: "testi
 export interface MotoOptions {
   /** Where its own services find the others, when not at itself; asked for when it starts. */
   ownEndpointPort?: () => number;
+  /** Objects on one page of a list, 1000 by default as on AWS. */
+  listPageSize?: number;
 }
 
 /** An emulator for this file (or `describe` block) on a free port, stopped after the last test. */
-export function useMoto({ ownEndpointPort }: MotoOptions = {}): Moto {
+export function useMoto({ ownEndpointPort, listPageSize }: MotoOptions = {}): Moto {
   let server: ChildProcess | undefined;
   let endpoint = "";
   beforeAll(async () => {
@@ -49,6 +51,7 @@ export function useMoto({ ownEndpointPort }: MotoOptions = {}): Moto {
       env: {
         ...process.env,
         ...(ownEndpointPort === undefined ? {} : { MOTO_PORT: String(ownEndpointPort()) }),
+        ...(listPageSize === undefined ? {} : { MOTO_S3_DEFAULT_MAX_KEYS: String(listPageSize) }),
       },
     });
     await answering(server, `${endpoint}/moto-api/data.json`);

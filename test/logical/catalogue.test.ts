@@ -178,7 +178,7 @@ describe("wrong options of `pgkeep dump`", () => {
     [["create", "--table", "orders"], "does not name a table"],
     [["create", "--format", "zip"], "is no format"],
     [["create", "--compress", "gzip:12"], "is no compression"],
-    [["create", "--to", "s3://bucket/prefix"], "cannot be kept in s3://bucket/prefix"],
+    [["create", "--to", "sftp://host/prefix"], "cannot be kept in sftp://host/prefix"],
     [["restore", "x"], "nothing says where to restore"],
     [["restore", "x", "--into", "y", "--create", "--clean"], "exclude each other"],
     [["restore", "x", "--table", "a.b", "--clean"], "goes without"],

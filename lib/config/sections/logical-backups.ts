@@ -1,13 +1,19 @@
 import { z } from "zod";
 import { form, whole } from "./forms.ts";
 
+const kmsKeyPattern =
+  /^(?:arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:)?(?:alias\/[\w/-]+|(?:key\/)?[0-9a-f-]+|(?:key\/)?mrk-[0-9a-f]+)$/;
+const kmsKeyText = "the ARN, the id or the alias/NAME of a key of KMS";
+
 export const logicalBackups = z
   .strictObject({
     directory: z
       .string()
       .min(1)
       .default("pgkeep-dumps")
-      .describe("Where `pgkeep dump` keeps logical backups; a relative name counts from where it is run"),
+      .describe(
+        "Where `pgkeep dump` keeps logical backups: a directory (a relative name counts from where it is run) or s3://BUCKET/PREFIX",
+      ),
     keepDaily: whole(1, 100).default(7).describe("The newest dump of each of the last days with one"),
     keepWeekly: whole(0, 100).default(4).describe("The newest dump of each of the last ISO weeks with one"),
     keepMonthly: whole(0, 100).default(12).describe("The newest dump of each of the last months with one"),
@@ -25,6 +31,14 @@ export const logicalBackups = z
       .describe(
         "Key file that dumps are encrypted for (`pgkeep dump new-key`); by default they are not encrypted",
       ),
+    kmsKey: form(kmsKeyPattern, kmsKeyText)
+      .optional()
+      .describe(
+        "Key of KMS: each dump is encrypted with a data key of its own that only this key decrypts; by default none",
+      ),
+    bucketKmsKey: form(kmsKeyPattern, kmsKeyText)
+      .optional()
+      .describe("Key of KMS that S3 encrypts what is stored in a bucket with; by default the bucket decides"),
     lockWaitSeconds: whole(1, 86_400)
       .default(60)
       .describe("A dump ends when a table is locked by somebody else for longer"),
