@@ -1,6 +1,5 @@
-import { statfsSync } from "node:fs";
-import { lstat, mkdir } from "node:fs/promises";
-import { freemem, tmpdir } from "node:os";
+import { cp, lstat, mkdir, rename, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect } from "vitest";
 import type { Session } from "../../lib/ports/databases.ts";
@@ -9,13 +8,21 @@ import { identifier } from "../../lib/postgres/identifiers.ts";
 import type { PostgresMajor } from "../../lib/postgres/versions.ts";
 import { findBinaries } from "../../lib/sandbox/binaries.ts";
 import { createMasterUser, giveDatabaseToMaster } from "../../lib/sandbox/master.ts";
-import { findOwner } from "../../lib/sandbox/owner.ts";
+import { exists, findOwner, giveTreeTo } from "../../lib/sandbox/owner.ts";
 import { randomPassword } from "../../lib/sandbox/passwords.ts";
 import { makeGuardedDirectory } from "../../lib/sandbox/reaper.ts";
-import { configureServer, initCluster, startServer, stopServer } from "../../lib/sandbox/server.ts";
+import {
+  configureServer,
+  initCluster,
+  type ServerFiles,
+  startServer,
+  stopServer,
+} from "../../lib/sandbox/server.ts";
 import { startDockerServer } from "./docker.ts";
+import { fastestParent } from "./fastest-parent.ts";
 import { defaultMajor } from "./majors.ts";
 
+export { fastestParent } from "./fastest-parent.ts";
 export { allMajors, defaultMajor } from "./majors.ts";
 
 export interface TestLogin {
@@ -139,20 +146,6 @@ export function useServer(
   return server;
 }
 
-const roomyBytes = 4 * 2 ** 30;
-
-/** Where throw-away clusters belong: memory when there is plenty of it, which starts them in a third of the time. */
-export function fastestParent(): string {
-  const memory = "/dev/shm";
-  try {
-    const { bavail, bsize } = statfsSync(memory);
-    if (bavail * bsize > roomyBytes && freemem() > roomyBytes) return memory;
-  } catch {
-    // Not Linux, or a container without it.
-  }
-  return tmpdir();
-}
-
 /**
  * Where the servers are copied to when their account cannot reach the checkout (below /root): once for all
  * test runs. Only a directory of our own that nobody else can write is believed.
@@ -168,6 +161,27 @@ export async function copiesDirectory(): Promise<string> {
   return directory;
 }
 
+const superuser = { user: "postgres", password: "of throw-away servers on loopback" };
+
+/**
+ * An empty cluster, made once for each version in a test run and copied from then on: initdb takes longer than
+ * many of the tests.
+ */
+async function copyEmptyCluster(major: PostgresMajor, to: ServerFiles): Promise<void> {
+  const clusters = process.env.PGKEEP_TEST_CLUSTERS;
+  if (clusters === undefined)
+    throw new Error("test/helpers/temporary-directory.ts sets PGKEEP_TEST_CLUSTERS");
+  const original = join(clusters, `empty-${major}`);
+  if (!(await exists(original))) {
+    const made = `${original}-by-${process.pid}`;
+    await initCluster({ ...to, dataDirectory: made }, superuser, { major, walSegmentMegabytes: 1 });
+    // The other test process may have been quicker; an identical one is there then.
+    await rename(made, original).catch(() => rm(made, { recursive: true, force: true }));
+  }
+  await cp(original, to.dataDirectory, { recursive: true, preserveTimestamps: true });
+  await giveTreeTo(to.owner, to.dataDirectory);
+}
+
 /** Everything of it is in one private directory that disappears even when the test run is killed. */
 async function startEmbeddedServer(
   major: PostgresMajor,
@@ -178,8 +192,7 @@ async function startEmbeddedServer(
   try {
     const { binDirectory } = await findBinaries(major, owner, await copiesDirectory());
     const files = { dataDirectory: join(directory.path, "data"), binDirectory, owner };
-    const superuser = { user: "postgres", password: randomPassword() };
-    await initCluster(files, superuser, { major, walSegmentMegabytes: 1 });
+    await copyEmptyCluster(major, files);
     // Nothing of a test survives the machine, so nothing needs to reach the disk.
     await configureServer(files, {
       fsync: false,
