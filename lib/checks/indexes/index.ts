@@ -1,3 +1,5 @@
 import type { ReviewCheck } from "../review-check.ts";
+import { duplicateIndexes } from "./duplicate-indexes.ts";
+import { redundantIndexes } from "./redundant-indexes.ts";
 
-export const indexChecks: readonly ReviewCheck[] = [];
+export const indexChecks: readonly ReviewCheck[] = [duplicateIndexes, redundantIndexes];
