@@ -141,12 +141,12 @@ export interface SynthOptions {
 export interface Synthesizer {
   /** The cloud assembly of a configuration's text, as `npx cdk synth` makes it. */
   text(text: string, options?: SynthOptions): Synthesized;
-  /** One of `configurations`, made once for the test file. */
+  /** One of `configurations`, made once for the test file, with cdk-nag when `useSynthesizer` was told so. */
   named(name: ConfigurationName): Synthesized;
 }
 
 /** Call at the top level of a test file: what is synthesized is removed after its last test. */
-export function useSynthesizer(): Synthesizer {
+export function useSynthesizer(always: Pick<SynthOptions, "nag"> = {}): Synthesizer {
   const directories: string[] = [];
   const made = new Map<ConfigurationName, Synthesized>();
   afterAll(() => {
@@ -169,7 +169,7 @@ export function useSynthesizer(): Synthesizer {
     return read(app, app.synth(), directory);
   };
   const named = (name: ConfigurationName): Synthesized => {
-    const known = made.get(name) ?? text(configurations[name]);
+    const known = made.get(name) ?? text(configurations[name], always);
     made.set(name, known);
     return known;
   };

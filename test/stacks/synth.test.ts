@@ -10,11 +10,11 @@ import { packageRoot } from "../../lib/package-root.ts";
 import { installCfnLint } from "../helpers/cfn-lint.ts";
 import { configurationNames, configurations, templateFiles, useSynthesizer } from "../helpers/synth.ts";
 
-const synthesizer = useSynthesizer();
+const synthesizer = useSynthesizer({ nag: true });
 
 describe.each(configurationNames)("synthesis of %s", (name) => {
   it("has nothing against it from the bundled validator and cdk-nag's AwsSolutions pack", () => {
-    const { violations } = synthesizer.text(configurations[name], { nag: true });
+    const { violations } = synthesizer.named(name);
     expect(
       violations.map(({ rule, places, description }) => `${rule} at ${places.join(", ")}: ${description}`),
     ).toEqual([]);
