@@ -1,4 +1,5 @@
 import { mkdir, writeFile } from "node:fs/promises";
+import { renderCheckReference } from "../lib/cli/check-reference.ts";
 import { renderJsonSchema } from "../lib/config/json-schema.ts";
 import { renderConfigurationReference } from "../lib/config/reference.ts";
 import { renderAlarmReference } from "../lib/constructs/alarm-reference.ts";
@@ -8,3 +9,4 @@ await mkdir(docs, { recursive: true });
 await writeFile(new URL("configuration.md", docs), renderConfigurationReference());
 await writeFile(new URL("pgkeep.schema.json", docs), renderJsonSchema());
 await writeFile(new URL("alarms.md", docs), renderAlarmReference());
+await writeFile(new URL("checks.md", docs), renderCheckReference());

@@ -9,6 +9,7 @@ import { registerInstall } from "./install.ts";
 import { registerMetrics } from "./metrics.ts";
 import { registerPools } from "./pools.ts";
 import { registerRestore } from "./restore.ts";
+import { registerReview } from "./review.ts";
 import { registerRoles } from "./roles.ts";
 import { registerRouting } from "./routing.ts";
 import { registerRun } from "./run.ts";
@@ -21,6 +22,7 @@ export const commands: readonly Register[] = [
   registerRun,
   registerRuns,
   registerHealth,
+  registerReview,
   registerHistory,
   registerForecast,
   registerMetrics,

@@ -48,6 +48,8 @@ export interface ReviewReport {
   user: string;
   window: { statisticsSince: string | null; seconds: number | null };
   replicas: string[];
+  /** Why some checks were not asked: the connection was lost, or the budget used up. */
+  incomplete?: string;
   results: ReviewResult[];
 }
 
@@ -57,11 +59,12 @@ export interface ReviewRequest {
   replicas?: readonly { name: string; session: Session }[];
   /** Default: all. */
   checks?: readonly ReviewCheck[];
-  /** Seconds for the whole review; the checks that do not fit are `not-assessable`. */
+  /** Seconds for the whole review, without what it observes; the checks that do not fit are `not-assessable`. */
   budgetSeconds: number;
   observeSeconds?: number;
   signal: AbortSignal;
-  progress?(message: string): void;
+  /** The check that is asked now, and which of how many it is. */
+  progress?(check: ReviewCheck, number: number, count: number): void;
 }
 
 /**
@@ -74,6 +77,7 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
   const elapsed = () => Number(hrtime.bigint() - began) / 1e6;
   const server = await prepare(session);
   for (const replica of request.replicas ?? []) await limit(replica.session);
+  const budgetMilliseconds = (request.budgetSeconds + (request.observeSeconds ?? 0)) * 1000;
   const memory = new Map<string, Promise<unknown>>();
   const context: ReviewContext = {
     session,
@@ -82,7 +86,7 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
     window: windowOf(server),
     extensions: await readExtensions(session),
     replicas: request.replicas ?? [],
-    budget: { left: () => Math.max(0, request.budgetSeconds * 1000 - elapsed()) },
+    budget: { left: () => Math.max(0, budgetMilliseconds - elapsed()) },
     observeMilliseconds: (request.observeSeconds ?? 0) * 1000,
     signal,
     once<T>(key: string, load: () => Promise<T>): Promise<T> {
@@ -94,17 +98,16 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
     },
   };
   const results: ReviewResult[] = [];
-  let lost: string | undefined;
-  for (const check of request.checks ?? reviewChecks) {
-    request.progress?.(check.title);
+  const checks = request.checks ?? reviewChecks;
+  let incomplete: string | undefined;
+  for (const [index, check] of checks.entries()) {
+    if (incomplete === undefined && context.budget.left() === 0) {
+      incomplete = `the budget of ${request.budgetSeconds} s was used up; give more with --budget`;
+    }
     const from = elapsed();
-    const outcome =
-      lost !== undefined
-        ? unseen(`the connection was lost: ${lost}`)
-        : context.budget.left() === 0
-          ? unseen(`the budget of ${request.budgetSeconds} s was used up; give more with --budget`)
-          : await ask(check, context);
-    if (outcome.lost !== undefined) lost = outcome.lost;
+    if (incomplete === undefined) request.progress?.(check, index + 1, checks.length);
+    const outcome = incomplete === undefined ? await ask(check, context) : unseen(incomplete);
+    incomplete ??= outcome.lost;
     const { verdict, reason, findings, facts, good } = outcome;
     results.push({
       check: check.name,
@@ -135,6 +138,7 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
       seconds: context.window.seconds,
     },
     replicas: context.replicas.map(({ name }) => name),
+    ...(incomplete === undefined ? {} : { incomplete }),
     results,
   };
 }
@@ -145,10 +149,16 @@ interface ServerNow {
   resetAt: Date | null;
 }
 
+/**
+ * A database without an encoding (SQL_ASCII) holds any bytes, and refuses to send those that are no UTF-8 to who asked
+ * for UTF-8: there, bytes are taken as they are, and what is no character arrives as U+FFFD.
+ */
 async function limit(session: Session): Promise<void> {
   await session.query(
     `select set_config('default_transaction_read_only', 'on', false), set_config('jit', 'off', false),
-            set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false)`,
+            set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
+            set_config('client_encoding', case current_setting('server_encoding') when 'SQL_ASCII' then 'SQL_ASCII'
+              else current_setting('client_encoding') end, false)`,
     [String(statementTimeoutMilliseconds), String(lockTimeoutMilliseconds)],
   );
 }
@@ -190,7 +200,8 @@ async function ask(check: ReviewCheck, context: ReviewContext): Promise<Asked> {
   } catch (error) {
     context.signal.throwIfAborted();
     if (error instanceof PgkeepError && error.code === "unreachable") {
-      return { ...unseen(`the connection was lost: ${errorMessage(error)}`), lost: errorMessage(error) };
+      const lost = errorMessage(error);
+      return { ...unseen(lost), lost };
     }
     const remedy = error instanceof PgkeepError && error.remedy !== undefined ? `; ${error.remedy}` : "";
     return unseen(`the check failed: ${errorMessage(error)}${remedy}`);

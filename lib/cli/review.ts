@@ -1,0 +1,170 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { Option } from "commander";
+import { closest } from "fastest-levenshtein";
+import type { Severity } from "../checks/check.ts";
+import { assessedAnything, hasFindingAtLeast, severities } from "../checks/health.ts";
+import type { ReviewCheck } from "../checks/review-check.ts";
+import { reviewChecks } from "../checks/review-checks.ts";
+import type { Environment } from "../environment.ts";
+import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
+import type { Session } from "../ports/databases.ts";
+import { type ReviewReport, review } from "../review/run.ts";
+import { summarize } from "../review/summary.ts";
+import { describeReview } from "../review/text.ts";
+import type { Cli, ExitCode, GlobalOptions, Register } from "./cli.ts";
+import { parseSeverity } from "./health.ts";
+import { wholeNumber } from "./options.ts";
+
+/** How a report is written, and how its file is named. */
+const formats = {
+  text: { extension: "txt", render: (report: ReviewReport) => describeReview(report).join("\n") },
+  json: { extension: "json", render: (report: ReviewReport) => JSON.stringify(report, null, 2) },
+} as const;
+
+type Format = keyof typeof formats;
+
+/** Of files, unless --format says otherwise. */
+const fileFormat: Format = "text";
+
+interface ReviewOptions extends GlobalOptions {
+  format?: Format;
+  out?: string;
+  only?: ReviewCheck[];
+  failOn?: Severity;
+  budget: number;
+  observe?: number;
+}
+
+/** `pgkeep review`: what is wrong with a database, how sure that is, and the fix. Reads only. */
+export const registerReview: Register = (program, cli) => {
+  program
+    .command("review")
+    .summary("what is wrong with the database, how sure that is, and the fix")
+    .description(
+      "Ask every question of the review (docs/checks.md) and report what to do first, with evidence and the statements\n" +
+        "that mend it. Reads only, in read-only transactions, with limits on every statement; a standby will do.\n" +
+        "Exits with 3 when nothing could be assessed, or the connection or the budget ended before the last check.",
+    )
+    .addOption(
+      new Option("--format <format>", "how the report is written (default: text)").choices(
+        Object.keys(formats),
+      ),
+    )
+    .option(
+      "--out <directory>",
+      "write the report there as database-review-YYYY-MM-DD; the short text is still printed",
+    )
+    .option("--only <checks>", "ask only these, separated by commas", parseChecks)
+    .option(
+      "--fail-on <severity>",
+      `exit with 1 when there is a finding this bad or worse: ${severities.join(", ")}`,
+      parseSeverity,
+    )
+    .option("--budget <seconds>", "end after so many seconds", wholeNumber(1, 3_600), 60)
+    .option("--observe <duration>", "look at the statements twice, so far apart: 60s, 5m", parseDuration)
+    .action(async (_: unknown, command) => {
+      const options = command.optsWithGlobals() as ReviewOptions;
+      const report = await reviewEnvironment(await cli.open(options), {
+        ...(options.only === undefined ? {} : { checks: options.only }),
+        budgetSeconds: options.budget,
+        ...(options.observe === undefined ? {} : { observeSeconds: options.observe }),
+        signal: cli.signal,
+        ...(cli.isTerminal ? { progress: ({ title }: ReviewCheck) => cli.note(title) } : {}),
+      });
+      await give(report, options, cli);
+      cli.setExitCode(exitCodeOf(report, options.failOn));
+    });
+};
+
+type Asked = Omit<Parameters<typeof review>[0], "session" | "config" | "replicas">;
+
+/**
+ * Reviews the primary of an environment, and asks each of its replicas what only that one knows. Closes it.
+ * @throws PgkeepError `refused` where there is no database, `unreachable`, `authentication` …
+ */
+export async function reviewEnvironment(environment: Environment, asked: Asked): Promise<ReviewReport> {
+  const open: Session[] = [];
+  try {
+    const { primary, replicas } = environment.ports;
+    if (primary === undefined) {
+      throw new PgkeepError("refused", `${environment.description} has no database to ask`, {
+        remedy: "give --url postgres://…",
+      });
+    }
+    const { signal } = asked;
+    const session = await primary.connect({ role: "monitoring", signal });
+    open.push(session);
+    const others: { name: string; session: Session }[] = [];
+    for (const replica of (await replicas?.list()) ?? []) {
+      const other = await replica.connect({ role: "monitoring", signal });
+      open.push(other);
+      others.push({ name: replica.name, session: other });
+    }
+    return await review({ ...asked, session, config: environment.config, replicas: others });
+  } finally {
+    for (const session of open) await session.close();
+    await environment.close();
+  }
+}
+
+/** The gate first: what was found is bad enough even when not all was seen. */
+export function exitCodeOf(report: ReviewReport, failOn: Severity | undefined): ExitCode {
+  const counted = { summary: summarize(report) };
+  if (failOn !== undefined && hasFindingAtLeast(counted, failOn)) return 1;
+  return report.incomplete !== undefined || !assessedAnything(counted) ? 3 : 0;
+}
+
+/** On standard output what was asked for; with `--out` the file has the format, and the terminal the short text. */
+async function give(report: ReviewReport, options: ReviewOptions, cli: Cli): Promise<void> {
+  const format = options.format ?? (options.out === undefined ? "text" : fileFormat);
+  if (options.json === true) cli.json(report);
+  else cli.out(formats[options.out === undefined ? format : "text"].render(report));
+  if (options.out === undefined) return;
+  const directory = resolve(cli.workingDirectory, options.out);
+  cli.note(`The report is in ${await writeReport(report, format, directory)}`);
+}
+
+/** @returns the file's name */
+async function writeReport(report: ReviewReport, format: Format, directory: string): Promise<string> {
+  const { extension, render } = formats[format];
+  const file = join(directory, `database-review-${report.startedAt.slice(0, 10)}.${extension}`);
+  try {
+    await mkdir(directory, { recursive: true });
+    await writeFile(file, `${render(report)}\n`);
+  } catch (error) {
+    throw new PgkeepError("refused", `the report cannot be written: ${errorMessage(error)}`, {
+      remedy: "give a directory that can be written with --out",
+      cause: error,
+    });
+  }
+  return file;
+}
+
+/** @throws UsageError with the closest names */
+function parseChecks(text: string): ReviewCheck[] {
+  const names = [...new Set(text.split(",").map((name) => name.trim()))];
+  const all = reviewChecks.map(({ name }) => name);
+  const unknown = names.filter((name) => !all.includes(name));
+  if (unknown.length > 0) {
+    throw new UsageError(
+      `--only names no check of the review: ${unknown.map((name) => JSON.stringify(name)).join(", ")}`,
+      { remedy: `did you mean ${unknown.map((name) => closest(name, all)).join(", ")}?` },
+    );
+  }
+  return reviewChecks.filter(({ name }) => names.includes(name));
+}
+
+const longestObservationSeconds = 3_600;
+
+/** `60`, `60s` or `5m`, in seconds. @throws UsageError */
+export function parseDuration(text: string): number {
+  const match = /^(\d{1,6})(s|m|min)?$/.exec(text);
+  const seconds = match === null ? Number.NaN : Number(match[1]) * (/^m/.test(match[2] ?? "") ? 60 : 1);
+  if (!(seconds >= 1 && seconds <= longestObservationSeconds)) {
+    throw new UsageError(`${JSON.stringify(text)} is no time to observe for`, {
+      remedy: "give seconds or minutes up to an hour: 60s, 5m",
+    });
+  }
+  return seconds;
+}

@@ -1,0 +1,68 @@
+import { printable } from "../checks/describe-health.ts";
+import { severities } from "../checks/health.ts";
+import type { ReviewFinding } from "../checks/review-check.ts";
+import { countText, durationText } from "../words.ts";
+import type { ReviewReport } from "./run.ts";
+import { bySeverity, obstacles, summarize, whatToDo } from "./summary.ts";
+
+/** Of findings of one check and severity, the first is shown whole and so many more by their title. */
+const shownTitles = 5;
+
+/** The report as lines for a terminal, short: what to do first on top. The other formats have all of it. */
+export function describeReview(report: ReviewReport): string[] {
+  const { server } = report;
+  const summary = summarize(report);
+  const total = whatToDo(report).length;
+  const lines = [
+    `${printable(report.database)}: PostgreSQL ${server.version}, ${server.isStandby ? "standby" : "primary"}: ${
+      total === 0 ? "nothing found" : `${countText(total, "finding")} (${bySeverity(summary.findings)})`
+    }; ${summary.passed} of ${countText(report.results.length, "check")} passed${
+      summary.notAssessable === 0 ? "" : `, ${summary.notAssessable} not assessable`
+    }; ${durationText(report.seconds)}`,
+  ];
+  if (report.incomplete !== undefined) lines.push(`Not complete: ${printable(report.incomplete)}`);
+  if (report.window.seconds !== null) {
+    lines.push(`Statistics count since ${durationText(report.window.seconds)}.`);
+  }
+  for (const group of groups(whatToDo(report))) lines.push("", ...describeGroup(group));
+  const unseen = obstacles(report);
+  if (unseen.size > 0) {
+    lines.push("", "Not assessable:");
+    for (const [reason, checks] of unseen) lines.push(`  ${printable(reason)}`, `    ${checks.join(", ")}`);
+  }
+  const good = report.results.flatMap((result) => result.good);
+  if (good.length > 0) lines.push("", "Done well:", ...good.map((sentence) => `  ${printable(sentence)}`));
+  return lines;
+}
+
+/** Neighbours of the same check, severity and confidence; the order stays. */
+function groups(findings: readonly ReviewFinding[]): ReviewFinding[][] {
+  const found = new Map<string, ReviewFinding[]>();
+  for (const finding of findings) {
+    const key = `${severities.indexOf(finding.severity)} ${finding.confidence} ${finding.check}`;
+    const group = found.get(key);
+    if (group === undefined) found.set(key, [finding]);
+    else group.push(finding);
+  }
+  return [...found.values()];
+}
+
+function describeGroup([first, ...others]: ReviewFinding[]): string[] {
+  if (first === undefined) return [];
+  const confidence = first.confidence === "certain" ? "" : ` (${first.confidence})`;
+  const lines = [
+    `${first.severity.toUpperCase()} ${first.check}: ${printable(first.title)}${confidence}`,
+    `  Means: ${printable(first.impact)}`,
+    `  Affects: ${printable(first.blastRadius)}`,
+    `  What to do (${first.effort}):`,
+    ...first.remediation.sql.split("\n").map((line) => `    ${printable(line)}`),
+    `  Locks: ${printable(first.remediation.lock)}. Rollback: ${printable(first.remediation.rollback)}`,
+  ];
+  if (others.length > 0) {
+    lines.push("  The same:", ...others.slice(0, shownTitles).map(({ title }) => `    ${printable(title)}`));
+  }
+  if (others.length > shownTitles) {
+    lines.push(`    and ${others.length - shownTitles} more, in the other formats`);
+  }
+  return lines;
+}

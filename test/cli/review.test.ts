@@ -1,0 +1,125 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { renderCheckReference } from "../../lib/cli/check-reference.ts";
+import { exitCodeOf, parseDuration } from "../../lib/cli/review.ts";
+import { generateCommand } from "../../lib/config/reference.ts";
+import type { ReviewReport } from "../../lib/review/run.ts";
+import { runCli, urlOf } from "../helpers/cli.ts";
+import { useServer } from "../helpers/postgres.ts";
+import { checkNamed, findingOf, reportOf, resultOf } from "../helpers/review-report.ts";
+
+describe("pgkeep review", () => {
+  const server = useServer();
+  const scratch = mkdtempSync(join(tmpdir(), "pgkeep-review-"));
+  afterAll(() => rmSync(scratch, { recursive: true }));
+  const url = (database: string) => urlOf(server.target(database) as Parameters<typeof urlOf>[0]);
+
+  it("gives one JSON document with every check, and the same in a file", async () => {
+    const database = await server.createDatabase();
+    const directory = join(scratch, "reports");
+    const run = await runCli([
+      "review",
+      "--json",
+      "--format",
+      "json",
+      "--out",
+      directory,
+      "--url",
+      url(database),
+    ]);
+    const report = JSON.parse(run.stdout) as ReviewReport;
+    expect(report).toMatchObject({ version: 1, database, window: { statisticsSince: expect.any(String) } });
+    const [file = ""] = readdirSync(directory);
+    expect(file).toBe(`database-review-${report.startedAt.slice(0, 10)}.json`);
+    expect(JSON.parse(readFileSync(join(directory, file), "utf8"))).toEqual(report);
+    expect(run.stderr).toBe(`The report is in ${join(directory, file)}\n`);
+  });
+
+  it.each([
+    [["--only", "no-such-check"], "--only names no check of the review"],
+    [["--fail-on", "bad"], "is not a severity"],
+    [["--observe", "2h"], "is no time to observe for"],
+    [["--budget", "0"], "is not a whole number"],
+    [["--format", "pdf"], "Allowed choices are"],
+  ])("refuses %s", async (args, message) => {
+    const run = await runCli(["review", ...args, "--url", url("postgres")]);
+    expect(run).toMatchObject({ code: 2, stdout: "" });
+    expect(run.stderr).toContain(message);
+  });
+
+  it("exits with 3 when the directory cannot be written", async () => {
+    const run = await runCli([
+      "review",
+      "--out",
+      join(import.meta.filename, "below"),
+      "--url",
+      url("postgres"),
+    ]);
+    expect(run.code).toBe(3);
+    expect(run.stderr).toContain("the report cannot be written");
+  });
+
+  it("exits with 3 when the server cannot be reached, or a replica that was given", async () => {
+    const gone = "postgres://a:secret@127.0.0.1:1/b";
+    for (const args of [
+      ["--url", gone],
+      ["--url", url("postgres"), "--replica", gone],
+    ]) {
+      const run = await runCli(["review", ...args]);
+      expect(run).toMatchObject({ code: 3, stdout: "" });
+      expect(run.stderr).toContain("cannot reach 127.0.0.1:1/b as a");
+    }
+  });
+});
+
+describe("the exit code of a review", () => {
+  const high = resultOf("a", { findings: [findingOf({ severity: "high" })] });
+  const unseen = resultOf("b", { reason: "no right" });
+
+  it("is 1 only for a finding as bad as asked for", () => {
+    const report = reportOf([high, unseen]);
+    expect(
+      [undefined, "critical", "high", "low"].map((limit) => exitCodeOf(report, limit as "high")),
+    ).toEqual([0, 0, 1, 1]);
+  });
+
+  it("is 3 when nothing could be assessed, or not everything was asked and nothing bad enough was found", () => {
+    expect(exitCodeOf(reportOf([unseen]), undefined)).toBe(3);
+    expect(exitCodeOf(reportOf([]), undefined)).toBe(3);
+    const half = reportOf([high], { incomplete: "the connection was lost" });
+    expect([exitCodeOf(half, undefined), exitCodeOf(half, "critical"), exitCodeOf(half, "high")]).toEqual([
+      3, 3, 1,
+    ]);
+  });
+});
+
+it("reads durations", () => {
+  expect(["60", "60s", "5m", "1min", "60m"].map(parseDuration)).toEqual([60, 60, 300, 60, 3_600]);
+  for (const text of ["", "0", "61m", "1h", "-1", "1e3", "s"]) expect(() => parseDuration(text)).toThrow();
+});
+
+describe("docs/checks.md", () => {
+  it("is up to date", () => {
+    const committed = readFileSync(new URL("../../docs/checks.md", import.meta.url), "utf8");
+    expect(committed === renderCheckReference(), `docs/checks.md is stale: run ${generateCommand}`).toBe(
+      true,
+    );
+  });
+
+  it("says what each check asks and needs, by area", () => {
+    const needy = {
+      ...checkNamed("needy"),
+      needs: { extensions: ["hypopg"], memberOf: ["pg_monitor"], primary: true as const },
+    };
+    expect(renderCheckReference([needy]).split("\n").slice(7)).toEqual([
+      "## Settings",
+      "",
+      "| check   | question       | needs                                                       |",
+      "| ------- | -------------- | ----------------------------------------------------------- |",
+      "| `needy` | Is needy well? | extension `hypopg`, the rights of `pg_monitor`, the primary |",
+      "",
+    ]);
+  });
+});
