@@ -35,11 +35,12 @@ fi
 servers() {
   if [ -d /proc/self/fd ]; then
     for process in /proc/[0-9]*; do
-      where=$(readlink "$process/cwd" 2>/dev/null) || continue
-      case $where in "$directory"|"$directory"/*) ;; *) continue ;; esac
+      # The name first, which needs no other program: a machine has hundreds of processes and few servers.
       name=''
       read -r name < "$process/comm" 2>/dev/null
-      case $name in postgres|pgbouncer|initdb) echo "\${process#/proc/}" ;; esac
+      case $name in postgres|pgbouncer|initdb) ;; *) continue ;; esac
+      where=$(readlink "$process/cwd" 2>/dev/null) || continue
+      case $where in "$directory"|"$directory"/*) echo "\${process#/proc/}" ;; esac
     done
   else
     find "$directory" \\( -name postmaster.pid -o -name pgbouncer.pid \\) -exec head -n 1 {} \\; | while read -r pid; do
@@ -50,8 +51,8 @@ servers() {
 memory=$(find "$directory" -name postmaster.pid -exec sed -n '7s/^ *[0-9]* *\\([0-9][0-9]*\\)$/\\1/p' {} \\;)
 round=0
 while pids=$(servers); [ -n "$pids" ] && [ $round -lt 60 ]; do
-  if [ $round -eq 0 ]; then kill -QUIT $pids 2>/dev/null; fi
-  if [ $round -ge 15 ]; then kill -KILL $pids 2>/dev/null; fi
+  # Each time: a server that was only starting has other processes by now.
+  if [ $round -lt 15 ]; then kill -QUIT $pids 2>/dev/null; else kill -KILL $pids 2>/dev/null; fi
   round=$((round + 1))
   sleep 0.1 2>/dev/null || sleep 1
 done
