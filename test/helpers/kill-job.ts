@@ -47,6 +47,7 @@ export async function killJobAfter(
   await (milliseconds === Number.POSITIVE_INFINITY ? gone : Promise.race([delay(milliseconds), gone]));
   child.kill("SIGKILL");
   await gone;
+  expect(child.exitCode ?? 0, "the process of the job broke down by itself").toBe(0);
   return {
     isWhole: /^(succeeded|failed)$/m.test(said),
     milliseconds: Math.round(performance.now() - begin),

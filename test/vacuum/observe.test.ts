@@ -4,7 +4,7 @@ import type { Session } from "../../lib/ports/databases.ts";
 import { Observer } from "../../lib/vacuum/observe.ts";
 import { allMajors, useServer } from "../helpers/postgres.ts";
 
-const lockTimeoutSeconds = 1;
+const lockTimeoutSeconds = 2;
 /** Progress is counted in other columns from 17 on. */
 const majors = allMajors.filter((_, n) => n === 0 || n === allMajors.length - 1);
 
