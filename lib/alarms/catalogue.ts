@@ -3,6 +3,7 @@ import { availabilityAlarms } from "./availability.ts";
 import { cacheAlarms, cacheNodes } from "./cache.ts";
 import { capacityAlarms } from "./capacity.ts";
 import { forecastAlarms } from "./forecasts.ts";
+import { integrityAlarms } from "./integrity.ts";
 import { jobAlarms } from "./jobs.ts";
 import { latencyAlarms } from "./latency.ts";
 import { protectionAlarms } from "./protection.ts";
@@ -18,6 +19,7 @@ export const catalogue: readonly AlarmDefinition[] = [
   ...forecastAlarms,
   ...latencyAlarms,
   ...protectionAlarms,
+  ...integrityAlarms,
   ...jobAlarms,
   ...cacheAlarms,
 ];

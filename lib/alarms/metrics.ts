@@ -261,6 +261,18 @@ export const metrics = {
     dimensions: [],
     help: "Days until the first integer key has no value left; 3650 when none will",
   },
+  CorruptObjects: {
+    unit: "Count",
+    kind: "gauge",
+    dimensions: [],
+    help: "Tables and indexes that check-integrity knows as damaged, and servers with new checksum failures",
+  },
+  IntegrityCoveredPercent: {
+    unit: "Percent",
+    kind: "gauge",
+    dimensions: [],
+    help: "How much of everything the last check-integrity looked at",
+  },
 } as const satisfies Record<string, MetricDefinition>;
 
 export type MetricName = keyof typeof metrics;

@@ -8,6 +8,7 @@ import { files } from "./sections/files.ts";
 import { resourceName } from "./sections/forms.ts";
 import { health } from "./sections/health.ts";
 import { history } from "./sections/history.ts";
+import { integrity } from "./sections/integrity.ts";
 import { logicalBackups } from "./sections/logical-backups.ts";
 import { maintenance } from "./sections/maintenance.ts";
 import { network } from "./sections/network.ts";
@@ -30,6 +31,7 @@ export const perDatabaseSections = {
   partitions,
   health,
   history,
+  integrity,
   roles,
   alarms,
   schedules,

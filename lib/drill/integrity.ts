@@ -1,27 +1,14 @@
+import { checkableMethods, readIndexes, readTables } from "../maintenance/stored-objects.ts";
 import type { Session } from "../ports/databases.ts";
 import type { ProofCollector } from "./proof.ts";
 import type { Stretch } from "./stretch.ts";
-
-interface Relation {
-  oid: number;
-  schema: string;
-  name: string;
-  /** Of an index: its table. */
-  table: string;
-  method: string;
-}
 
 /**
  * Has amcheck read every page of every table, its TOAST values included, system catalogs too.
  * Needs EXECUTE on `pgkeep.check_heap`.
  */
 export async function proveHeaps(session: Session, proofs: ProofCollector, stretch: Stretch): Promise<void> {
-  const relations = await session.query<Relation>(
-    `select c.oid::bigint as oid, n.nspname::text as schema, c.relname::text as name, '' as table, '' as method
-     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where c.relkind in ('r', 'm') and c.relpersistence <> 't' and pg_relation_filenode(c.oid) is not null
-     order by c.relpages, c.oid`,
-  );
+  const relations = await readTables(session);
   const { checked, problems } = await stretch.over(
     "heap-pages",
     relations,
@@ -47,19 +34,8 @@ export async function proveIndexes(
   proofs: ProofCollector,
   stretch: Stretch,
 ): Promise<void> {
-  const relations = await session.query<Relation>(
-    `select c.oid::bigint as oid, n.nspname::text as schema, c.relname::text as name,
-            format('%s.%s', tn.nspname, t.relname) as table, a.amname::text as method
-     from pg_index i
-     join pg_class c on c.oid = i.indexrelid
-     join pg_am a on a.oid = c.relam
-     join pg_namespace n on n.oid = c.relnamespace
-     join pg_class t on t.oid = i.indrelid
-     join pg_namespace tn on tn.oid = t.relnamespace
-     where c.relkind = 'i' and c.relpersistence <> 't' and i.indisvalid and i.indisready
-     order by c.relpages, c.oid`,
-  );
-  const checkable = new Set(session.serverVersionNumber >= 180_000 ? ["btree", "gin"] : ["btree"]);
+  const relations = await readIndexes(session);
+  const checkable = checkableMethods(session);
   for (const { schema, name, method } of relations.filter((one) => !checkable.has(one.method))) {
     proofs.notAssessable(`index ${schema}.${name}: amcheck has no checker for ${method} indexes`);
   }
@@ -67,12 +43,14 @@ export async function proveIndexes(
     "indexes",
     relations.filter(({ method }) => checkable.has(method)),
     ({ schema, name }) => `index ${schema}.${name}`,
-    async ({ oid, schema, name, table }) => {
+    async ({ oid, schema, name, tableSchema, table }) => {
       const [row] = await session.query<{ problem: string | null }>(
         "select pgkeep.check_index($1::oid) as problem",
         [oid],
       );
-      return row?.problem == null ? [] : [`index ${schema}.${name} of table ${table}: ${row.problem}`];
+      return row?.problem == null
+        ? []
+        : [`index ${schema}.${name} of table ${tableSchema}.${table}: ${row.problem}`];
     },
     [session],
   );

@@ -99,17 +99,28 @@ export function desiredState(config: JobConfig, possible: Possibilities): Desire
       job_run: { [monitoring]: writes, [maintenance]: writes },
       backup_manifest: { [monitoring]: writes, [drill]: reads },
       index_rebuild: { [monitoring]: reads, [maintenance]: writes },
-      vacuum_handover: { [monitoring]: reads, [maintenance]: writes },
+      integrity_look: { [monitoring]: writes },
       ...Object.fromEntries(
         historyTables.map((table) => [table, { [monitoring]: writes, [maintenance]: reads }]),
       ),
+      vacuum_handover: { [monitoring]: reads, [maintenance]: writes },
     },
     ownFunctions: {
       "scan_source(regclass)": {},
       "amcheck_schema(text)": {},
       "drop_index_leftover(oid)": { [maintenance]: ["EXECUTE"] },
-      "set_autovacuum(oid, jsonb)": { [maintenance]: ["EXECUTE"] },
+      "orphan_source(oid)": {},
+      "row_key(regclass, text)": {},
+      ...Object.fromEntries(
+        [
+          "check_heap_blocks(regclass, bigint, bigint)",
+          "constraint_violations(oid, integer)",
+          "reference_orphans(regclass, smallint, regclass, integer)",
+          "values_outside_enum(regclass, smallint, regtype, integer)",
+        ].map((signature) => [signature, { [monitoring]: ["EXECUTE"] }]),
+      ),
       "sequence_positions(oid[])": { [monitoring]: ["EXECUTE"] },
+      "set_autovacuum(oid, jsonb)": { [maintenance]: ["EXECUTE"] },
       ...Object.fromEntries(
         [
           "table_rows(regclass)",

@@ -2,6 +2,7 @@ import { closest } from "fastest-levenshtein";
 import { UsageError } from "../errors.ts";
 import { backUp } from "./back-up.ts";
 import { checkHealth } from "./check-health.ts";
+import { checkIntegrity } from "./check-integrity.ts";
 import { checkRecovery } from "./check-recovery.ts";
 import { collectHistory } from "./collect-history.ts";
 import { drillRestore } from "./drill-restore.ts";
@@ -20,6 +21,7 @@ export const jobs: readonly Job[] = [
   vacuum,
   managePartitions,
   reindex,
+  checkIntegrity,
   collectHistory,
   drillRestore,
 ];

@@ -14,6 +14,7 @@ export const jobNames = [
   "vacuum",
   "manage-partitions",
   "reindex",
+  "check-integrity",
   "collect-history",
   "drill-restore",
 ] as const satisfies readonly (keyof JobConfig["schedules"])[];

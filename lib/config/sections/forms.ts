@@ -67,3 +67,10 @@ export const subnetIds = () =>
 
 export const timeOfDay = "(?:[01]\\d|2[0-3]):[0-5]\\d";
 export const weekday = "(?:mon|tue|wed|thu|fri|sat|sun)";
+
+const namePart = '(?:"(?:[^"]|"")+"|[A-Za-z_\\u0080-\\uffff][\\w$\\u0080-\\uffff]*)';
+export const tableName = () =>
+  form(
+    new RegExp(`^${namePart}\\.${namePart}$`),
+    'a table as in SQL, with its schema, such as "public.events"',
+  );

@@ -1,13 +1,8 @@
 import { z } from "zod";
-import { form, seconds, whole } from "./forms.ts";
-
-const part = '(?:"(?:[^"]|"")+"|[A-Za-z_\\u0080-\\uffff][\\w$\\u0080-\\uffff]*)';
+import { seconds, tableName, whole } from "./forms.ts";
 
 const declared = z.strictObject({
-  table: form(
-    new RegExp(`^${part}\\.${part}$`),
-    'a table as in SQL, with its schema, such as "public.events"',
-  ),
+  table: tableName(),
   /** Of time, or how many ids a partition holds. */
   interval: z.union([z.enum(["hour", "day", "week", "month", "quarter", "year"]), whole(1)]),
   premake: whole(1, 1000).default(4),

@@ -24,6 +24,9 @@ export const schedules = z
     "manage-partitions": cron
       .optional()
       .describe("When partitions are made ahead and old ones retired; by default daily"),
+    "check-integrity": cron
+      .optional()
+      .describe("When damage and orphaned rows are looked for; by default weekly"),
     reindex: cron.optional().describe("When bloated and invalid indexes are rebuilt; by default monthly"),
     vacuum: cron.optional().describe("When tables are vacuumed by need; by default daily"),
   })
