@@ -66,6 +66,8 @@ export interface ReviewContext {
   extensions: ReadonlyMap<string, { schema: string; version: string }>;
   /** Sessions on the replicas given with `--replica`, by their names. */
   replicas: readonly { name: string; session: Session }[];
+  /** Replicas that exist and did not answer: what only a replica's statistics would refute is not known. */
+  replicasUnseen: readonly { name: string; reason: string }[];
   budget: Budget;
   /** Milliseconds between the two looks at pg_stat_statements that `--observe` asks for; 0 for one look. */
   observeMilliseconds: number;

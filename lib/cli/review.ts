@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { Option } from "commander";
 import { closest } from "fastest-levenshtein";
@@ -8,8 +8,9 @@ import type { ReviewCheck } from "../checks/review-check.ts";
 import { reviewChecks } from "../checks/review-checks.ts";
 import type { Environment } from "../environment.ts";
 import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
-import type { Session } from "../ports/databases.ts";
-import { type ReviewReport, review } from "../review/run.ts";
+import { compare, parseEarlier } from "../review/compare.ts";
+import { type Reviewed, reviewServers } from "../review/connect.ts";
+import type { ReviewReport } from "../review/run.ts";
 import { summarize } from "../review/summary.ts";
 import { describeReview } from "../review/text.ts";
 import type { Cli, ExitCode, GlobalOptions, Register } from "./cli.ts";
@@ -34,6 +35,7 @@ interface ReviewOptions extends GlobalOptions {
   failOn?: Severity;
   budget: number;
   observe?: number;
+  compare?: string;
 }
 
 /** `pgkeep review`: what is wrong with a database, how sure that is, and the fix. Reads only. */
@@ -63,28 +65,32 @@ export const registerReview: Register = (program, cli) => {
     )
     .option("--budget <seconds>", "end after so many seconds", wholeNumber(1, 3_600), 60)
     .option("--observe <duration>", "look at the statements twice, so far apart: 60s, 5m", parseDuration)
+    .option("--compare <file>", "say what is new and what is fixed since an earlier review, by its JSON")
     .action(async (_: unknown, command) => {
       const options = command.optsWithGlobals() as ReviewOptions;
+      const earlierFile =
+        options.compare === undefined ? undefined : resolve(cli.workingDirectory, options.compare);
+      const earlier = earlierFile === undefined ? undefined : await readEarlier(earlierFile);
       const report = await reviewEnvironment(await cli.open(options), {
         ...(options.only === undefined ? {} : { checks: options.only }),
         budgetSeconds: options.budget,
         ...(options.observe === undefined ? {} : { observeSeconds: options.observe }),
         signal: cli.signal,
+        everyReplica: options.replica !== undefined,
         ...(cli.isTerminal ? { progress: ({ title }: ReviewCheck) => cli.note(title) } : {}),
       });
+      if (earlierFile !== undefined && earlier !== undefined) {
+        report.comparison = compare(parseEarlier(earlier, earlierFile, report.database), report);
+      }
       await give(report, options, cli);
       cli.setExitCode(exitCodeOf(report, options.failOn));
     });
 };
 
-type Asked = Omit<Parameters<typeof review>[0], "session" | "config" | "replicas">;
+type Asked = Omit<Reviewed, "primary" | "replicas" | "config">;
 
-/**
- * Reviews the primary of an environment, and asks each of its replicas what only that one knows. Closes it.
- * @throws PgkeepError `refused` where there is no database, `unreachable`, `authentication` …
- */
+/** @throws PgkeepError `refused` where there is no database, `unreachable`, `authentication` … */
 export async function reviewEnvironment(environment: Environment, asked: Asked): Promise<ReviewReport> {
-  const open: Session[] = [];
   try {
     const { primary, replicas } = environment.ports;
     if (primary === undefined) {
@@ -92,19 +98,21 @@ export async function reviewEnvironment(environment: Environment, asked: Asked):
         remedy: "give --url postgres://…",
       });
     }
-    const { signal } = asked;
-    const session = await primary.connect({ role: "monitoring", signal });
-    open.push(session);
-    const others: { name: string; session: Session }[] = [];
-    for (const replica of (await replicas?.list()) ?? []) {
-      const other = await replica.connect({ role: "monitoring", signal });
-      open.push(other);
-      others.push({ name: replica.name, session: other });
-    }
-    return await review({ ...asked, session, config: environment.config, replicas: others });
+    return await reviewServers({ ...asked, primary, replicas, config: environment.config });
   } finally {
-    for (const session of open) await session.close();
     await environment.close();
+  }
+}
+
+/** @throws UsageError */
+async function readEarlier(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    throw new UsageError(`the earlier review cannot be read: ${errorMessage(error)}`, {
+      remedy: "give the file that `pgkeep review --json` has written with --compare",
+      cause: error,
+    });
   }
 }
 

@@ -16,6 +16,7 @@ import type { Json } from "../json.ts";
 import type { Session } from "../ports/databases.ts";
 import { identifier } from "../postgres/identifiers.ts";
 import { versionText } from "../postgres/versions.ts";
+import type { Comparison } from "./compare.ts";
 
 /** No single question may load a server for longer; what takes more is `not-assessable`. */
 const statementTimeoutMilliseconds = 2_000;
@@ -23,7 +24,7 @@ const statementTimeoutMilliseconds = 2_000;
 const lockTimeoutMilliseconds = 100;
 
 /** The version of the document; a field that changes its meaning raises it. */
-const documentVersion = 1;
+export const documentVersion = 1;
 
 export interface ReviewResult {
   check: string;
@@ -48,6 +49,10 @@ export interface ReviewReport {
   user: string;
   window: { statisticsSince: string | null; seconds: number | null };
   replicas: string[];
+  /** Replicas that did not answer. */
+  replicasUnseen?: { name: string; reason: string }[];
+  /** With an earlier review of this database. */
+  comparison?: Comparison;
   /** Why some checks were not asked: the connection was lost, or the budget used up. */
   incomplete?: string;
   results: ReviewResult[];
@@ -57,6 +62,7 @@ export interface ReviewRequest {
   session: Session;
   config: JobConfig;
   replicas?: readonly { name: string; session: Session }[];
+  replicasUnseen?: ReviewContext["replicasUnseen"];
   /** Default: all. */
   checks?: readonly ReviewCheck[];
   /** Seconds for the whole review, without what it observes; the checks that do not fit are `not-assessable`. */
@@ -78,6 +84,8 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
   const server = await prepare(session);
   for (const replica of request.replicas ?? []) await limit(replica.session);
   const budgetMilliseconds = (request.budgetSeconds + (request.observeSeconds ?? 0)) * 1000;
+  const checks = request.checks ?? reviewChecks;
+  const replicasUnseen = request.replicasUnseen ?? [];
   const memory = new Map<string, Promise<unknown>>();
   const context: ReviewContext = {
     session,
@@ -86,6 +94,7 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
     window: windowOf(server),
     extensions: await readExtensions(session),
     replicas: request.replicas ?? [],
+    replicasUnseen,
     budget: { left: () => Math.max(0, budgetMilliseconds - elapsed()) },
     observeMilliseconds: (request.observeSeconds ?? 0) * 1000,
     signal,
@@ -98,7 +107,6 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
     },
   };
   const results: ReviewResult[] = [];
-  const checks = request.checks ?? reviewChecks;
   let incomplete: string | undefined;
   for (const [index, check] of checks.entries()) {
     if (incomplete === undefined && context.budget.left() === 0) {
@@ -138,6 +146,7 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
       seconds: context.window.seconds,
     },
     replicas: context.replicas.map(({ name }) => name),
+    ...(replicasUnseen.length === 0 ? {} : { replicasUnseen: [...replicasUnseen] }),
     ...(incomplete === undefined ? {} : { incomplete }),
     results,
   };

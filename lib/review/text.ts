@@ -2,6 +2,7 @@ import { printable } from "../checks/describe-health.ts";
 import { severities } from "../checks/health.ts";
 import type { ReviewFinding } from "../checks/review-check.ts";
 import { countText, durationText } from "../words.ts";
+import type { Comparison, KnownFinding } from "./compare.ts";
 import type { ReviewReport } from "./run.ts";
 import { bySeverity, obstacles, summarize, whatToDo } from "./summary.ts";
 
@@ -21,9 +22,13 @@ export function describeReview(report: ReviewReport): string[] {
     }; ${durationText(report.seconds)}`,
   ];
   if (report.incomplete !== undefined) lines.push(`Not complete: ${printable(report.incomplete)}`);
+  for (const { name, reason } of report.replicasUnseen ?? []) {
+    lines.push(`Not asked: the replica ${printable(name)}: ${printable(reason)}`);
+  }
   if (report.window.seconds !== null) {
     lines.push(`Statistics count since ${durationText(report.window.seconds)}.`);
   }
+  if (report.comparison !== undefined) lines.push("", ...describeComparison(report.comparison));
   for (const group of groups(whatToDo(report))) lines.push("", ...describeGroup(group));
   const unseen = obstacles(report);
   if (unseen.size > 0) {
@@ -33,6 +38,26 @@ export function describeReview(report: ReviewReport): string[] {
   const good = report.results.flatMap((result) => result.good);
   if (good.length > 0) lines.push("", "Done well:", ...good.map((sentence) => `  ${printable(sentence)}`));
   return lines;
+}
+
+function describeComparison(comparison: Comparison): string[] {
+  const { since, fixed, still, unknown, newlySeen } = comparison;
+  const titles = (head: string, findings: readonly KnownFinding[]) =>
+    findings.length === 0
+      ? []
+      : [
+          head,
+          ...findings.slice(0, shownTitles).map(({ title }) => `  ${printable(title)}`),
+          ...(findings.length > shownTitles ? [`  and ${findings.length - shownTitles} more`] : []),
+        ];
+  return [
+    `Since ${printable(since)}: ${comparison.new.length} new, ${fixed.length} fixed, ${still.length} still there${
+      newlySeen.length === 0 ? "" : `, ${newlySeen.length} seen for the first time`
+    }${unknown.length === 0 ? "" : `, ${unknown.length} unknown`}`,
+    ...titles("New:", comparison.new),
+    ...titles("Fixed:", fixed),
+    ...titles("Unknown, because its check could not be assessed now:", unknown),
+  ];
 }
 
 /** Neighbours of the same check, severity and confidence; the order stays. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -37,7 +37,26 @@ describe("pgkeep review", () => {
     expect(run.stderr).toBe(`The report is in ${join(directory, file)}\n`);
   });
 
+  it("compares with an earlier one by its file", async () => {
+    const database = await server.createDatabase();
+    const file = join(scratch, "earlier.json");
+    const gone = findingOf({ check: "no-longer-asked" });
+    writeFileSync(
+      file,
+      JSON.stringify(reportOf([resultOf("no-longer-asked", { findings: [gone] })], { database })),
+    );
+    const run = await runCli(["review", "--json", "--compare", file, "--url", url(database)]);
+    expect((JSON.parse(run.stdout) as ReviewReport).comparison).toMatchObject({
+      since: "2026-11-21T12:00:00.000Z",
+      fixed: [],
+      unknown: [{ key: gone.key, reason: "the check was not asked this time" }],
+    });
+    const other = await runCli(["review", "--compare", file, "--url", url("postgres")]);
+    expect(other).toMatchObject({ code: 2, stdout: "" });
+  });
+
   it.each([
+    [["--compare", "/nowhere.json"], "the earlier review cannot be read"],
     [["--only", "no-such-check"], "--only names no check of the review"],
     [["--fail-on", "bad"], "is not a severity"],
     [["--observe", "2h"], "is no time to observe for"],

@@ -71,11 +71,12 @@ describe("the text of a review", () => {
       {
         database: hostile,
         incomplete: `lost ${hostile}`,
+        replicasUnseen: [{ name: hostile, reason: hostile }],
       },
     );
     expect(printed).toContain("Not complete: lost x");
     // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what must not be there.
     expect(printed).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/);
-    expect(printed.match(/drop table/g)).toHaveLength(7);
+    expect(printed.match(/drop table/g)).toHaveLength(9);
   });
 });
