@@ -15,6 +15,8 @@ export interface ReviewOptions {
   /** Default 30. */
   budgetSeconds?: number;
   observeSeconds?: number;
+  /** The check's own SQL is expected to fail; otherwise that fails the test. */
+  mayFail?: boolean;
 }
 
 /**
@@ -49,6 +51,8 @@ export async function runChecks(
   for (const replica of options.replicas ?? []) await writable(replica.session);
   expect(report.results.map((one) => one.check)).toEqual(checks.map((one) => one.name));
   for (const result of report.results) {
+    if (options.mayFail !== true)
+      expect(result.reason ?? "", result.reason).not.toContain("the check failed");
     expectHonest(result);
     const keys = result.findings.map((finding) => finding.key);
     expect(keys, "keys are unique").toEqual([...new Set(keys)]);
