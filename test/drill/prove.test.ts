@@ -6,13 +6,11 @@ import { backUp } from "../../lib/jobs/back-up.ts";
 import { connect } from "../../lib/postgres/connect.ts";
 import { pageBytes, pageChecksum } from "../../lib/sandbox/page-checksum.ts";
 import { stopServer } from "../../lib/sandbox/server.ts";
-import { allMajors } from "../helpers/postgres.ts";
+import { oldestAndNewest } from "../helpers/postgres.ts";
 import { useShop } from "../helpers/shop.ts";
 import { restoreToEnd } from "../ports/backups.contract.ts";
 
-const majors = [...new Set([allMajors[0], allMajors.at(-1)])] as typeof allMajors;
-
-describe.each(majors)("proving a restored server of PostgreSQL %i", (major) => {
+describe.each(oldestAndNewest)("proving a restored server of PostgreSQL %i", (major) => {
   const shop = useShop(major);
   const name = "damaged";
   let backupId = "";

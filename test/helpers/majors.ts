@@ -4,6 +4,10 @@ import { type PostgresMajor, supportedMajors } from "../../lib/postgres/versions
 export const allMajors: PostgresMajor[] = selectedMajors(process.env.PGKEEP_TEST_POSTGRES);
 /** 17, or the first selected. */
 export const defaultMajor: PostgresMajor = allMajors.includes(17) ? 17 : (allMajors[0] as PostgresMajor);
+/** Where versions in between cannot behave otherwise than these two. */
+export const oldestAndNewest: PostgresMajor[] = [
+  ...new Set([allMajors[0] as PostgresMajor, allMajors.at(-1) as PostgresMajor]),
+];
 
 function selectedMajors(text: string | undefined): PostgresMajor[] {
   if (text === undefined || text.trim() === "") return [...supportedMajors];

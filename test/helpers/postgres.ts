@@ -23,7 +23,7 @@ import { fastestParent } from "./fastest-parent.ts";
 import { defaultMajor } from "./majors.ts";
 
 export { fastestParent } from "./fastest-parent.ts";
-export { allMajors, defaultMajor } from "./majors.ts";
+export { allMajors, defaultMajor, oldestAndNewest } from "./majors.ts";
 
 export interface TestLogin {
   user: string;

@@ -4,9 +4,10 @@ import { describe, expect, it } from "vitest";
 import { backUp } from "../../lib/jobs/back-up.ts";
 import { type DrillReport, drillRestore } from "../../lib/jobs/drill-restore.ts";
 import type { JobResult } from "../../lib/jobs/job.ts";
+import { literal } from "../../lib/postgres/identifiers.ts";
 import { BackupStore, type StoredBackup } from "../../lib/sandbox/backup-store.ts";
 import { pageBytes } from "../../lib/sandbox/page-checksum.ts";
-import { allMajors, defaultMajor } from "../helpers/postgres.ts";
+import { allMajors, oldestAndNewest } from "../helpers/postgres.ts";
 import { type Shop, useShop } from "../helpers/shop.ts";
 
 const reportOf = (result: JobResult) => result.report as unknown as DrillReport;
@@ -39,6 +40,19 @@ async function damage(file: string, block: number, length = 64): Promise<() => P
 
 describe.each(allMajors)("a drill on PostgreSQL %i", (major) => {
   const shop = useShop(major);
+
+  async function drillFails(proof: string, detail: RegExp): Promise<void> {
+    const result = await shop.run(drillRestore);
+    expect(result.outcome).toBe("failed");
+    expect(result.reason).toMatch(detail);
+    const failed = reportOf(result).proofs.filter(({ ok }) => !ok);
+    expect(failed.map(({ name }) => name)).toContain(proof);
+    await expectCleanedUp(shop);
+  }
+
+  it("fails and says why when there is no backup", async () => {
+    await drillFails("restore", /no backup to restore from/);
+  });
 
   it("restores, proves, measures, remembers and cleans up", async () => {
     expect(await shop.run(backUp)).toMatchObject({ outcome: "succeeded" });
@@ -93,138 +107,117 @@ describe.each(allMajors)("a drill on PostgreSQL %i", (major) => {
     expect(target).toEqual({ kind: "time", time: restoredTo });
     await expectCleanedUp(shop);
   });
-});
 
-describe.each([...new Set([allMajors[0], allMajors.at(-1)])] as typeof allMajors)(
-  "a drill on PostgreSQL %i fails and says why",
-  (major) => {
-    const shop = useShop(major);
+  // What is read from the server's own words differs by version; the rest is ours.
+  if (!oldestAndNewest.includes(major)) return;
 
-    async function drillFails(proof: string, detail: RegExp): Promise<void> {
-      const result = await shop.run(drillRestore);
-      expect(result.outcome).toBe("failed");
-      expect(result.reason).toMatch(detail);
-      const failed = reportOf(result).proofs.filter(({ ok }) => !ok);
-      expect(failed.map(({ name }) => name)).toContain(proof);
-      await expectCleanedUp(shop);
+  it("fails and says why when a file of the backup is cut off: table and file are named", async () => {
+    const { store, backup } = await newestBackup(shop);
+    const path = Object.entries(backup.relations).find(([, name]) => name === "public.orders")?.[0] as string;
+    const file = join(store.dataOf(backup.id), path);
+    await rename(file, `${file}.whole`);
+    await copyFile(`${file}.whole`, file);
+    await truncate(file, 3 * pageBytes + 100);
+    await rename(`${file}.whole`, join(store.directory, "whole-file"));
+    await drillFails("restore", new RegExp(`${path} \\(public\\.orders\\): has 24676 bytes`));
+    expect(await shop.backups.verify(backup.id)).toMatchObject({
+      ok: false,
+      problems: [{ subject: path, relation: "public.orders" }],
+    });
+    await rename(join(store.directory, "whole-file"), file);
+  });
+
+  it("fails and says why when a heap page of the backup is damaged: table and file are named", async () => {
+    const { store, backup } = await newestBackup(shop);
+    const path = Object.entries(backup.relations).find(
+      ([, name]) => name === "public.countries",
+    )?.[0] as string;
+    const repair = await damage(join(store.dataOf(backup.id), path), 2);
+    await drillFails("restore", new RegExp(`${path} \\(public\\.countries\\): its content was changed`));
+    await repair();
+  });
+
+  it("fails and says why when a byte of an index in the backup is flipped: index, table and file are named", async () => {
+    const { store, backup } = await newestBackup(shop);
+    const path = Object.entries(backup.relations).find(
+      ([, name]) => name === "public.orders (index orders_by_customer)",
+    )?.[0] as string;
+    const repair = await damage(join(store.dataOf(backup.id), path), 1, 1);
+    await drillFails(
+      "restore",
+      new RegExp(`${path} \\(public\\.orders \\(index orders_by_customer\\)\\): its content was changed`),
+    );
+    await repair();
+  });
+
+  it("fails and says why when the backup's own list of files is not what was written", async () => {
+    const { store, backup } = await newestBackup(shop);
+    const file = join(store.pathOf(backup.id), "backup.json");
+    const whole = await readFile(file, "utf8");
+    await writeFile(file, whole.replace(/"bytes":8192/, '"bytes":8193'));
+    // Not trusted, so there is none: it is listed as failed, and kept.
+    await drillFails("restore", /no backup to restore from/);
+    expect((await shop.backups.verify(backup.id)).problems[0]?.problem).toMatch(/its checksum differs/);
+    expect((await shop.backups.list())[0]).toMatchObject({ id: backup.id, status: "failed" });
+    await writeFile(file, whole);
+  });
+
+  it("fails and says why when the newest backup is one of another cluster: that is said", async () => {
+    const { store, backup } = await newestBackup(shop);
+    const id = "foreign";
+    const later = new Date(Date.parse(backup.finishedAt) + 1).toISOString();
+    const directory = await store.begin(id, backup.database, new Date(later));
+    await cp(store.dataOf(backup.id), join(directory as string, "data"), { recursive: true });
+    await store.finish({
+      ...backup,
+      id,
+      startedAt: later,
+      finishedAt: later,
+      systemIdentifier: "7000000000000000001",
+    });
+    await drillFails("restore", /WAL of another cluster \(system identifier \d+\)/);
+    await shop.backups.remove(id);
+    expect((await shop.run(drillRestore)).outcome).toBe("succeeded");
+  });
+
+  it("fails and says why when a WAL segment is missing: the segment is named", async () => {
+    for (let segment = 0; segment < 4; segment++) {
+      await shop.sql("select pg_create_restore_point('segment')", "select pg_switch_wal()");
     }
+    await shop.sql("select pg_stat_clear_snapshot()");
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const { archiveDirectory } = shop.primary.places;
+    const { backup } = await newestBackup(shop);
+    const lost = (await readdir(archiveDirectory))
+      .filter((name) => /^[0-9A-F]{24}$/.test(name) && name > backup.stopSegment)
+      .sort()[1] as string;
+    await rename(join(archiveDirectory, lost), join(archiveDirectory, "lost"));
+    await drillFails("restore", new RegExp(`WAL segment ${lost} is missing`));
+    await rename(join(archiveDirectory, "lost"), join(archiveDirectory, lost));
+  });
 
-    it("when there is no backup", async () => {
-      await drillFails("restore", /no backup to restore from/);
-      expect(await shop.run(backUp, { arguments: { requested: true } })).toMatchObject({
-        outcome: "succeeded",
-      });
-    });
+  it("fails and says why when a WAL segment is damaged inside", async () => {
+    const { archiveDirectory } = shop.primary.places;
+    const { backup } = await newestBackup(shop);
+    const file = join(archiveDirectory, backup.startSegment);
+    const handle = await open(file, "r+");
+    const original = Buffer.alloc(4096);
+    await handle.read(original, 0, 4096, 200);
+    await handle.write(Buffer.alloc(4096, 0x5a), 0, 4096, 200);
+    await handle.close();
+    await drillFails("restore", /could not be recovered|recovery stopped/);
+    const again = await open(file, "r+");
+    await again.write(original, 0, 4096, 200);
+    await again.close();
+  });
 
-    it("when a file of the backup is cut off: table and file are named", async () => {
-      const { store, backup } = await newestBackup(shop);
-      const path = Object.entries(backup.relations).find(
-        ([, name]) => name === "public.orders",
-      )?.[0] as string;
-      const file = join(store.dataOf(backup.id), path);
-      await rename(file, `${file}.whole`);
-      await copyFile(`${file}.whole`, file);
-      await truncate(file, 3 * pageBytes + 100);
-      await rename(`${file}.whole`, join(store.directory, "whole-file"));
-      await drillFails("restore", new RegExp(`${path} \\(public\\.orders\\): has 24676 bytes`));
-      expect(await shop.backups.verify(backup.id)).toMatchObject({
-        ok: false,
-        problems: [{ subject: path, relation: "public.orders" }],
-      });
-      await rename(join(store.directory, "whole-file"), file);
-    });
+  if (major !== allMajors.at(-1)) return;
 
-    it("when a heap page of the backup is damaged: table and file are named", async () => {
-      const { store, backup } = await newestBackup(shop);
-      const path = Object.entries(backup.relations).find(
-        ([, name]) => name === "public.countries",
-      )?.[0] as string;
-      const repair = await damage(join(store.dataOf(backup.id), path), 2);
-      await drillFails("restore", new RegExp(`${path} \\(public\\.countries\\): its content was changed`));
-      await repair();
-    });
-
-    it("when a byte of an index in the backup is flipped: index, table and file are named", async () => {
-      const { store, backup } = await newestBackup(shop);
-      const path = Object.entries(backup.relations).find(
-        ([, name]) => name === "public.orders (index orders_by_customer)",
-      )?.[0] as string;
-      const repair = await damage(join(store.dataOf(backup.id), path), 1, 1);
-      await drillFails(
-        "restore",
-        new RegExp(`${path} \\(public\\.orders \\(index orders_by_customer\\)\\): its content was changed`),
-      );
-      await repair();
-    });
-
-    it("when the backup's own list of files is not what was written", async () => {
-      const { store, backup } = await newestBackup(shop);
-      const file = join(store.pathOf(backup.id), "backup.json");
-      const whole = await readFile(file, "utf8");
-      await writeFile(file, whole.replace(/"bytes":8192/, '"bytes":8193'));
-      // Not trusted, so there is none: it is listed as failed, and kept.
-      await drillFails("restore", /no backup to restore from/);
-      expect((await shop.backups.verify(backup.id)).problems[0]?.problem).toMatch(/its checksum differs/);
-      expect((await shop.backups.list())[0]).toMatchObject({ id: backup.id, status: "failed" });
-      await writeFile(file, whole);
-    });
-
-    it("when the newest backup is one of another cluster: that is said", async () => {
-      const { store, backup } = await newestBackup(shop);
-      const id = "foreign";
-      const later = new Date(Date.parse(backup.finishedAt) + 1).toISOString();
-      const directory = await store.begin(id, backup.database, new Date(later));
-      await cp(store.dataOf(backup.id), join(directory as string, "data"), { recursive: true });
-      await store.finish({
-        ...backup,
-        id,
-        startedAt: later,
-        finishedAt: later,
-        systemIdentifier: "7000000000000000001",
-      });
-      await drillFails("restore", /WAL of another cluster \(system identifier \d+\)/);
-      await shop.backups.remove(id);
-      expect((await shop.run(drillRestore)).outcome).toBe("succeeded");
-    });
-
-    it("when a WAL segment is missing: the segment is named", async () => {
-      for (let segment = 0; segment < 4; segment++) {
-        await shop.sql("select pg_create_restore_point('segment')", "select pg_switch_wal()");
-      }
-      await shop.sql("select pg_stat_clear_snapshot()");
-      await new Promise((resolve) => setTimeout(resolve, 500));
-      const { archiveDirectory } = shop.primary.places;
-      const { backup } = await newestBackup(shop);
-      const lost = (await readdir(archiveDirectory))
-        .filter((name) => /^[0-9A-F]{24}$/.test(name) && name > backup.stopSegment)
-        .sort()[1] as string;
-      await rename(join(archiveDirectory, lost), join(archiveDirectory, "lost"));
-      await drillFails("restore", new RegExp(`WAL segment ${lost} is missing`));
-      await rename(join(archiveDirectory, "lost"), join(archiveDirectory, lost));
-    });
-
-    it("when a WAL segment is damaged inside", async () => {
-      const { archiveDirectory } = shop.primary.places;
-      const { backup } = await newestBackup(shop);
-      const file = join(archiveDirectory, backup.startSegment);
-      const handle = await open(file, "r+");
-      const original = Buffer.alloc(4096);
-      await handle.read(original, 0, 4096, 200);
-      await handle.write(Buffer.alloc(4096, 0x5a), 0, 4096, 200);
-      await handle.close();
-      await drillFails("restore", /could not be recovered|recovery stopped/);
-      const again = await open(file, "r+");
-      await again.write(original, 0, 4096, 200);
-      await again.close();
-    });
-  },
-);
-
-describe("a drill of other data than the manifest describes", () => {
-  const shop = useShop(defaultMajor);
-
-  it("fails and names the table", async () => {
-    await shop.run(backUp);
+  it("fails when a table has other data than the manifest describes, and names it", async () => {
+    const [was] = await shop.sql<{ text: string }>(
+      "select manifest::text as text from pgkeep.backup_manifest",
+    );
+    const [verified] = await shop.backups.list();
     // Never archived, so the restore has the row. Then the manifest is made to say that it was gone before.
     await shop.sql("delete from public.countries where code = 'c1'");
     await shop.sql(
@@ -241,11 +234,12 @@ describe("a drill of other data than the manifest describes", () => {
       "contents: table public.countries: it has 500 rows, and had 499, although nothing changed it since the backup",
     );
     const backup = (await shop.backups.list()).find(({ id }) => id === reportOf(result).backupId);
-    expect(backup?.verifiedAt).toBeUndefined();
+    expect(backup?.verifiedAt).toEqual(verified?.verifiedAt);
     await expectCleanedUp(shop);
+    await shop.sql(`update pgkeep.backup_manifest set manifest = ${literal(was?.text ?? "")}::jsonb`);
   });
 
-  it("fails when the backup is one of another cluster", async () => {
+  it("fails when the manifest is one of another cluster", async () => {
     await shop.sql(`update pgkeep.backup_manifest set manifest = manifest || '{"systemIdentifier": "1234"}'`);
     const result = await shop.run(drillRestore, { arguments: { target: "latest" } });
     expect(result.outcome).toBe("failed");
@@ -265,12 +259,9 @@ describe("a drill of other data than the manifest describes", () => {
     expect(reportOf(result).notAssessable.join()).toMatch(/schema "pgkeep" does not exist/);
     await shop.sql("alter schema hidden rename to pgkeep");
   });
-});
 
-describe("pages that were damaged before the backup", () => {
-  const shop = useShop(defaultMajor);
-
-  it("make the backup fail and name table and block", async () => {
+  it("finds pages that were damaged before the backup, which fails and names table and block", async () => {
+    for (const { id } of await shop.backups.list()) await shop.backups.remove(id);
     const [row] = await shop.sql<{ path: string }>("select pg_relation_filepath('public.countries') as path");
     await shop.sql("vacuum (freeze) public.countries", "checkpoint");
     const repair = await damage(join(shop.primary.places.primary.dataDirectory, row?.path as string), 3);

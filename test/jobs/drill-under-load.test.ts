@@ -1,11 +1,10 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { type BackUpReport, backUp } from "../../lib/jobs/back-up.ts";
 import { type DrillReport, drillRestore } from "../../lib/jobs/drill-restore.ts";
-import { allMajors } from "../helpers/postgres.ts";
+import { oldestAndNewest } from "../helpers/postgres.ts";
 import { useShop } from "../helpers/shop.ts";
 
 const rounds = 3;
-const majors = [...new Set([allMajors[0], allMajors.at(-1)])] as typeof allMajors;
 
 /** What applications and their migrations do to tables, with the sessions staying open in between. */
 const statements = [
@@ -22,7 +21,7 @@ const statements = [
   "drop table if exists public.passing",
 ];
 
-describe.each(majors)("drills on PostgreSQL %i while applications write", (major) => {
+describe.each(oldestAndNewest)("drills on PostgreSQL %i while applications write", (major) => {
   const shop = useShop(major);
   let stop = false;
   let clients: Promise<number>[] = [];

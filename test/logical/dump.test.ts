@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { qualified } from "../../lib/postgres/identifiers.ts";
 import { runCli, urlOf } from "../helpers/cli.ts";
 import { noClientTools, useClientTools } from "../helpers/client-tools.ts";
-import { allMajors, useServer } from "../helpers/postgres.ts";
+import { allMajors, defaultMajor, useServer } from "../helpers/postgres.ts";
 
 /** Names that mean something to a shell, to SQL, to pg_dump's patterns and to connection strings. */
 const hostileDatabase = 'we\'ird "db" = $HOME\\ ?x=1 host=evil';
@@ -41,6 +41,10 @@ describe.each(allMajors)("logical backups of PostgreSQL %i", (major) => {
     expect(stderr.includes("pgkeep:") ? stderr : "").toBe("");
     expect(code).toBe(0);
     return JSON.parse(stdout);
+  };
+  const leavesBackupsOnly = async () => {
+    const { dumps } = await ok("list");
+    expect((await readdir(directory)).sort()).toEqual(dumps.map(({ id }: { id: string }) => id).sort());
   };
   const contentsOf = async (database: string) => {
     const session = await server.connect(database);
@@ -89,12 +93,13 @@ describe.each(allMajors)("logical backups of PostgreSQL %i", (major) => {
     url = urlOf(server.target(hostileDatabase));
   });
 
-  it.each([
+  const formats = [
     { format: "directory", extra: ["--jobs", "2"] },
     { format: "custom", extra: [] },
     { format: "plain", extra: [] },
     { format: "tar", extra: [] },
-  ])(
+  ];
+  it.each(formats.filter(({ format }) => format === "directory" || major === defaultMajor))(
     "dumps everything as $format, verifies it, and restores it into a new database",
     async ({ format, extra }) => {
       const { manifest } = await ok("create", "--format", format, ...extra);
@@ -110,6 +115,13 @@ describe.each(allMajors)("logical backups of PostgreSQL %i", (major) => {
       expect(await contentsOf(into)).toEqual(await contentsOf(hostileDatabase));
     },
   );
+
+  it("leaves nothing behind but backups", async () => {
+    await leavesBackupsOnly();
+  });
+
+  // How pg_dump is called, and what its answers become, does not depend on the server's version.
+  if (major !== defaultMajor) return;
 
   it("dumps one table or schema, whatever their names, and nothing else", async () => {
     for (const name of hostileTables) {
@@ -199,8 +211,7 @@ describe.each(allMajors)("logical backups of PostgreSQL %i", (major) => {
     expect(stdout + stderr).not.toContain(server.superuser.password);
   });
 
-  it("leaves nothing behind but backups", async () => {
-    const { dumps } = await ok("list");
-    expect((await readdir(directory)).sort()).toEqual(dumps.map(({ id }: { id: string }) => id).sort());
+  it("leaves nothing behind but backups after all of this", async () => {
+    await leavesBackupsOnly();
   });
 });

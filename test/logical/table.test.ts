@@ -5,9 +5,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Session } from "../../lib/ports/databases.ts";
 import { runCli, urlOf } from "../helpers/cli.ts";
 import { noClientTools, useClientTools } from "../helpers/client-tools.ts";
-import { allMajors, useServer } from "../helpers/postgres.ts";
+import { oldestAndNewest, useServer } from "../helpers/postgres.ts";
 
-describe.each(allMajors)("one table of a logical backup, PostgreSQL %i", (major) => {
+describe.each(oldestAndNewest)("one table of a logical backup, PostgreSQL %i", (major) => {
   const missing = noClientTools(major);
   if (missing !== undefined) {
     it.skip(missing, () => {});
