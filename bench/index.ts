@@ -3,6 +3,7 @@ import Table from "cli-table3";
 import type { BenchResult } from "./bench.ts";
 import { benchDump, benchDumpRestore } from "./dump.ts";
 import { benchHealth } from "./health.ts";
+import { benchHistory } from "./history.ts";
 import { benchLambda } from "./lambda.ts";
 import { benchPruning } from "./pruning.ts";
 import { benchReady } from "./ready.ts";
@@ -16,6 +17,7 @@ const benches: Record<string, () => Promise<BenchResult>> = {
   vacuum: benchVacuum,
   reindex: benchReindex,
   health: benchHealth,
+  history: benchHistory,
   pruning: benchPruning,
   lambda: benchLambda,
   dump: benchDump,

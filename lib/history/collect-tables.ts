@@ -7,17 +7,22 @@
  */
 export const collectTablesQuery = `
 with recursive tree (oid, root) as (
-  select c.oid, c.oid from pg_class c where c.relkind = 'p' and not c.relispartition
+  select c.oid, c.oid from pg_partitioned_table p join pg_class c on c.oid = p.partrelid where not c.relispartition
   union all
   select i.inhrelid, t.root from tree t join pg_inherits i on i.inhparent = t.oid
 ), indexes as materialized (
-  select o.indrelid as table_oid, sum(o.relpages)::int as pages, array_agg(o.oid) as oids, array_agg(o.relname::text) as names,
+  select o.indrelid as table_oid, array_agg(o.oid) as oids, array_agg(o.relname::text) as names,
          array_agg(o.relpages) as page_counts, array_agg(pg_stat_get_numscans(o.oid)) as scans
     from (select x.indrelid, i.oid, i.relname, i.relpages
             from pg_index x join pg_class i on i.oid = x.indexrelid
-           where i.relkind = 'i' and i.relpersistence <> 't'
+           where i.relkind = 'i' and i.relpersistence <> 't' and i.relnamespace not in ('pg_toast'::regnamespace, 'pg_catalog'::regnamespace)
            order by x.indrelid, i.oid) o
    group by o.indrelid
+), toasts as materialized (
+  select t.oid, t.relpages + sum(i.relpages)::int as pages
+    from pg_class t join pg_index x on x.indrelid = t.oid join pg_class i on i.oid = x.indexrelid
+   where t.relkind = 't' and t.relpersistence <> 't'
+   group by t.oid, t.relpages
 ), keys as materialized (
   select k.table_oid, array_agg(k.number) as columns, array_agg(k.position) as positions
     from unnest($2::oid[], $3::int2[], $4::int8[]) as k (table_oid, number, position)
@@ -25,7 +30,7 @@ with recursive tree (oid, root) as (
 ), present as materialized (
   select c.oid as table_oid, nullif(t.root, c.oid) as root_oid, c.relkind as kind,
          case when c.relkind = 'p' then 0 when c.relpages = 0 and c.reltuples < 0 then null else c.relpages end as heap_pages,
-         coalesce(toast.relpages, 0) + coalesce(ti.pages, 0) as toast_pages,
+         coalesce(toast.pages, 0) as toast_pages,
          greatest(c.reltuples, -1)::real as row_estimate,
          pg_stat_get_live_tuples(c.oid) as live_rows, pg_stat_get_dead_tuples(c.oid) as dead_rows,
          pg_stat_get_tuples_inserted(c.oid) as rows_inserted, pg_stat_get_tuples_updated(c.oid) as rows_updated,
@@ -38,8 +43,7 @@ with recursive tree (oid, root) as (
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
     left join tree t on t.oid = c.oid
-    left join pg_class toast on toast.oid = c.reltoastrelid and c.reltoastrelid <> 0
-    left join indexes ti on ti.table_oid = c.reltoastrelid and c.reltoastrelid <> 0
+    left join toasts toast on toast.oid = c.reltoastrelid
     left join indexes i on i.table_oid = c.oid
     left join keys k on k.table_oid = c.oid
    where c.relkind in ('r', 'm', 'p') and c.relpersistence <> 't'

@@ -3,7 +3,7 @@ import type { Session } from "../ports/databases.ts";
 import { collectDay } from "./collect-day.ts";
 import { collectStatements, type StatementsCollected } from "./collect-statements.ts";
 import { collectTablesQuery } from "./collect-tables.ts";
-import { type KeyColumn, readKeyColumns, readPositions } from "./keys.ts";
+import { type Positions, readKeyPositions } from "./key-positions.ts";
 import { type Pruned, prune } from "./prune.ts";
 
 export interface CollectRequest {
@@ -40,9 +40,6 @@ export interface Collected {
   notes: string[];
 }
 
-/** At most this many sequences without a position are named. */
-const shownMissing = 10;
-
 /**
  * Notes what the database is like today: one row for the day, one for each table that changed, the top statements.
  * All of it is committed together. A second run of the same day replaces the first.
@@ -55,28 +52,31 @@ export async function collectHistory(request: CollectRequest): Promise<Collected
       remedy: "run collect-history against the primary; its standbys follow",
     });
   }
-  const before = await session.query<{ jit: string }>("select current_setting('jit') as jit");
-  // Compiling takes longer than any of the statements.
-  await session.query("select set_config('jit', 'off', false)");
+  const [before] = await session.query<{ jit: string; memory: string }>(
+    "select current_setting('jit') as jit, current_setting('work_mem') as memory",
+  );
+  // Compiling takes longer than any of the statements, and so does writing what is compared to disk.
+  await session.query(setForRun, ["off", `${workMegabytes}MB`]);
   try {
     return await collectIn(request);
   } finally {
     await session
-      .query("select set_config('jit', $1, false)", [before[0]?.jit ?? "on"])
+      .query(setForRun, [before?.jit ?? "on", before?.memory ?? "4MB"])
       // The connection is lost, or the run was aborted: the error above says so.
       .catch(() => {});
   }
 }
 
+const setForRun = "select set_config('jit', $1, false), set_config('work_mem', $2, false)";
+
+/** What is known of 10,000 tables takes about 6 MB. */
+const workMegabytes = 32;
+
 async function collectIn(request: CollectRequest): Promise<Collected> {
   const { session } = request;
   // Before the transaction, so that no sequence stays locked during it.
-  const keys = await readKeyColumns(session);
-  const positions = await readPositions(session, keys);
-  const notes = positions.missing.slice(0, shownMissing);
-  if (positions.missing.length > shownMissing) {
-    notes.push(`and ${positions.missing.length - shownMissing} more sequences could not be read`);
-  }
+  const keys = await readKeyPositions(session);
+  const notes = [...keys.notes];
   const write = async (): Promise<Collected> => {
     const day = await collectDay(session);
     if (day.futureDays > 0) {
@@ -85,7 +85,7 @@ async function collectIn(request: CollectRequest): Promise<Collected> {
       );
     }
     if (day.otherDatabase) notes.push("the tables noted before were another database's: they count as gone");
-    const tables = await collectTables(session, day.day, keys, positions.values);
+    const tables = await collectTables(session, day.day, keys.values);
     const statements = await collectStatements(session, day.day, request);
     if (statements.reason !== undefined) notes.push(`no statements: ${statements.reason}`);
     notes.push(...statements.notes);
@@ -96,7 +96,7 @@ async function collectIn(request: CollectRequest): Promise<Collected> {
       databaseBytes: day.databaseBytes,
       sizeBasis: day.sizeBasis,
       ...tables,
-      keyColumns: keys.length,
+      keyColumns: keys.columns,
       statements,
       pruned,
       notes,
@@ -121,13 +121,8 @@ class RollBack extends Error {}
 async function collectTables(
   session: Session,
   day: string,
-  keys: readonly KeyColumn[],
-  positions: ReadonlyMap<number, string>,
+  keys: Positions["values"],
 ): Promise<Pick<Collected, "tables" | "tablesUnmeasured" | "tablesChanged" | "tablesAdded" | "tablesGone">> {
-  const known = keys.flatMap((key) => {
-    const position = positions.get(key.sequenceOid);
-    return position === undefined ? [] : [{ ...key, position }];
-  });
   const [row] = await session.query<{
     tables: number;
     unmeasured: number;
@@ -136,9 +131,9 @@ async function collectTables(
     gone: number;
   }>(collectTablesQuery, [
     day,
-    known.map((key) => key.tableOid),
-    known.map((key) => key.number),
-    known.map((key) => key.position),
+    keys.map((key) => key.tableOid),
+    keys.map((key) => key.number),
+    keys.map((key) => key.position),
   ]);
   if (row === undefined) throw new PgkeepError("internal", "the tables were noted and say nothing");
   return {

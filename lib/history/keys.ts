@@ -1,6 +1,4 @@
 import type { Session } from "../ports/databases.ts";
-import { hasSqlState } from "../postgres/errors.ts";
-import { SqlState } from "../postgres/sqlstate.ts";
 
 /** An integer column that a sequence fills: serial, identity, or a default that names the sequence. */
 export interface KeyColumn {
@@ -88,67 +86,3 @@ select n.nspname::text as schema, c.relname::text as table, fa.attname::text as 
  where f.contype = 'f' and f.conparentid = 0 and fi.largest < pi.largest
  order by f.oid, k.referencing`);
 }
-
-/** Each stays locked until the statement ends: few enough to leave the server's table of locks to others. */
-const sequencesPerStatement = 500;
-
-/** A sequence whose lock does not come within this time is left out; ALTER SEQUENCE holds it until its commit. */
-const lockTimeout = "200ms";
-
-export interface Positions {
-  /** Last value by sequence, as PostgreSQL writes it; absent where it is not known. */
-  values: Map<number, string>;
-  /** Why positions are missing, in words. */
-  missing: string[];
-}
-
-/** Where the sequences stand, read in small statements of their own. */
-export async function readPositions(session: Session, keys: readonly KeyColumn[]): Promise<Positions> {
-  const names = new Map(keys.map((key) => [key.sequenceOid, key.sequence]));
-  const values = new Map<number, string>();
-  if (names.size === 0) return { values, missing: [] };
-  const missing: string[] = [];
-  const nameOf = (oid: number) => JSON.stringify(names.get(oid) ?? String(oid));
-  const read = async (oids: readonly number[]): Promise<void> => {
-    try {
-      const rows = await session.query<{ oid: number; readable: boolean; value: string | null }>(
-        `select sequence_oid::int8 as oid, readable, last_value::text as value
-           from pgkeep.sequence_positions($1::oid[])`,
-        [oids],
-      );
-      for (const { oid, readable, value } of rows) {
-        if (value !== null) values.set(oid, value);
-        if (readable) continue;
-        missing.push(`sequence ${nameOf(oid)}: the owner of schema pgkeep may not read it`);
-      }
-    } catch (error) {
-      // Locked by somebody, dropped meanwhile, or unreadable: the others can be read all the same.
-      if (!hasSqlState(error, SqlState.lockNotAvailable, SqlState.undefinedTable, internalError)) throw error;
-      const [first] = oids;
-      if (first === undefined) return;
-      if (oids.length > 1) {
-        const half = Math.ceil(oids.length / 2);
-        await read(oids.slice(0, half));
-        await read(oids.slice(half));
-      } else if (hasSqlState(error, SqlState.lockNotAvailable)) {
-        missing.push(`sequence ${nameOf(first)} was locked by somebody else`);
-      }
-    }
-  };
-  const [before] = await session.query<{ value: string }>("select current_setting('lock_timeout') as value");
-  await session.query("select set_config('lock_timeout', $1, false)", [lockTimeout]);
-  try {
-    const oids = [...names.keys()];
-    for (let at = 0; at < oids.length; at += sequencesPerStatement) {
-      await read(oids.slice(at, at + sequencesPerStatement));
-    }
-  } finally {
-    await session
-      .query("select set_config('lock_timeout', $1, false)", [before?.value ?? "0"])
-      .catch(() => {});
-  }
-  return { values, missing };
-}
-
-/** "could not open relation with OID …": dropped after the statement had found it. */
-const internalError = "XX000";

@@ -1,6 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { maskLiterals } from "../../lib/checks/mask-literals.ts";
-import { collectHistory } from "../../lib/history/collect.ts";
 import { describeForecast } from "../../lib/history/describe.ts";
 import type { Forecast } from "../../lib/history/extrapolate.ts";
 import { forecast, forecastStorage } from "../../lib/history/forecast.ts";
@@ -9,6 +7,7 @@ import type { DaySample } from "../../lib/history/read.ts";
 import type { Session } from "../../lib/ports/databases.ts";
 import { allMajors, useServer } from "../helpers/postgres.ts";
 import { type Installed, installed } from "../install/installed.ts";
+import { collect } from "./collected.ts";
 import { daysPass } from "./time.ts";
 
 const gibibyte = 2 ** 30;
@@ -100,17 +99,6 @@ describe("a forecast of transaction ids", () => {
 describe.each(allMajors)("forecasts on PostgreSQL %i", (major) => {
   const server = useServer(major, { settings: { autovacuum: "off" } });
 
-  const collect = (shop: Installed) =>
-    shop.as(shop.names.monitoring, (session) =>
-      collectHistory({
-        session,
-        keepDays: 400,
-        keepStatementSnapshots: 0,
-        statements: 1,
-        mask: maskLiterals,
-        dryRun: false,
-      }),
-    );
   const days = async (
     shop: Installed,
     count: number,
