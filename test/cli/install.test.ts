@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { currentSchemaVersion } from "../../lib/install/schema-version.ts";
 import { runCli, urlOf } from "../helpers/cli.ts";
 import { defaultMajor, type TestLogin, useServer } from "../helpers/postgres.ts";
 
@@ -22,7 +23,10 @@ describe("pgkeep install", () => {
     const { database, master } = await prepared();
     const first = await pgkeep(database, master, "install");
     expect(first).toMatchObject({ code: 0, stderr: "" });
-    expect(first.stdout).toMatch(new RegExp(`^database ${database}: installed \\(schema pgkeep version 2, `));
+    const version = await currentSchemaVersion();
+    expect(first.stdout).toMatch(
+      new RegExp(`^database ${database}: installed \\(schema pgkeep version ${version}, `),
+    );
     expect(first.stdout).toContain(`  role ${database}_app: created`);
     const second = await pgkeep(database, master, "install");
     expect(second.code).toBe(0);
@@ -36,7 +40,7 @@ describe("pgkeep install", () => {
     expect(JSON.parse(stdout)).toMatchObject({
       database,
       outcome: "installed",
-      schemaVersion: 2,
+      schemaVersion: await currentSchemaVersion(),
       repaired: [],
       blocked: [],
       unresolved: [],
