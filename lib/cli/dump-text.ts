@@ -1,4 +1,4 @@
-import type { ListedDump } from "../logical/catalogue.ts";
+import type { ListedDump, PrunedDumps } from "../logical/catalogue.ts";
 import type { DumpPlan } from "../logical/create.ts";
 import type { Manifest } from "../logical/manifest.ts";
 import type { RestoredTable } from "../logical/restore-table.ts";
@@ -115,4 +115,17 @@ export function swappedText({ schema, name, keptAs, statements, dryRun }: Swappe
   if (dryRun)
     return ["Would run in one transaction:", ...statements.map((statement) => `  ${statement};`)].join("\n");
   return `${qualified(schema, name)} is the restored table now; the one before is ${qualified(schema, keptAs)}`;
+}
+
+export function prunedText(
+  { kept, deleted, locked, notDeleted, refused }: PrunedDumps,
+  dryRun: boolean,
+): string {
+  return [
+    ...deleted.map(({ id, reason }) => `${dryRun ? "would delete" : "deleted"} ${id}: ${reason}`),
+    ...locked.map(({ id, by, until }) => `kept ${id}: ${by} until ${until ?? "it is lifted"}`),
+    ...notDeleted.map(({ id, reason }) => `not deleted ${id}: ${reason}`),
+    ...refused.map((reason) => `Nothing deleted of one kind: ${reason}`),
+    `${kept} kept, ${deleted.length} ${dryRun ? "to delete" : "deleted"}`,
+  ].join("\n");
 }

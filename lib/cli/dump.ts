@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import type { Environment } from "../environment.ts";
 import { PgkeepError, UsageError } from "../errors.ts";
-import { listDumps, newestDump, pruneDumps, readManifest } from "../logical/catalogue.ts";
+import { listDumps, newestDump, type PrunedDumps, pruneDumps, readManifest } from "../logical/catalogue.ts";
 import type { Compression } from "../logical/compression.ts";
 import { createDump } from "../logical/create.ts";
 import { DirectoryStore } from "../logical/directory-store.ts";
@@ -21,6 +21,7 @@ import type { Cli, GlobalOptions, Register } from "./cli.ts";
 import {
   createText,
   listText,
+  prunedText,
   restoredTableText,
   restoredText,
   showText,
@@ -48,6 +49,7 @@ interface CreateOptions extends DumpOptions {
   format?: DumpFormat;
   compress?: string;
   lockWait?: number;
+  prune?: boolean;
 }
 
 interface RestoreOptions extends DumpOptions {
@@ -118,6 +120,8 @@ async function keysFor({ store, keys, kmsKey }: Setting, id: string): Promise<Ke
   }
   return unsealFor(manifest, keys, () => keyServiceOf(kmsKey));
 }
+
+const isIncomplete = ({ refused, notDeleted }: PrunedDumps) => refused.length > 0 || notDeleted.length > 0;
 
 /** @throws UsageError */
 export function parseCompression(text: string | undefined): Compression | undefined {
@@ -197,6 +201,7 @@ export const registerDump: Register = (program, cli) => {
     .option("--jobs <n>", "tables dumped at the same time, in the format directory", wholeNumber(1, 64))
     .option("--lock-wait <seconds>", "how long to wait for a table that is locked", wholeNumber(1, 86_400))
     .option("--kms-key <key>", "encrypt with a data key of this key of KMS: its ARN, id or alias/NAME")
+    .option("--prune", "afterwards delete what the rules of retention no longer keep")
     .option("--dry-run", "say what would be dumped, and dump nothing")
     .action(async (_: unknown, command) => {
       const options = command.optsWithGlobals() as CreateOptions;
@@ -236,8 +241,23 @@ export const registerDump: Register = (program, cli) => {
           progress: (message) => cli.note(message),
         }),
       );
-      if (options.json === true) cli.json({ dryRun: manifest === null, ...plan, manifest });
-      else cli.out(createText(plan, manifest));
+      if (options.json !== true) cli.out(createText(plan, manifest));
+      const pruned =
+        options.prune === true
+          ? await pruneDumps(setting.store, setting.policy, new Date(), {
+              dryRun: manifest === null,
+              signal: cli.signal,
+            })
+          : undefined;
+      if (options.json === true) {
+        cli.json({
+          dryRun: manifest === null,
+          ...plan,
+          manifest,
+          ...(pruned === undefined ? {} : { pruned }),
+        });
+      } else if (pruned !== undefined) cli.out(prunedText(pruned, manifest === null));
+      if (pruned !== undefined && isIncomplete(pruned)) cli.setExitCode(3);
     });
 
   places("list", "every logical backup, and what interrupted runs have left").action(
@@ -295,16 +315,8 @@ export const registerDump: Register = (program, cli) => {
       const { store, policy } = await settingOf(cli, options);
       const pruned = await pruneDumps(store, policy, new Date(), { dryRun, signal: cli.signal });
       if (options.json === true) cli.json({ dryRun, ...pruned });
-      else {
-        for (const { id, reason } of pruned.deleted)
-          cli.out(`${dryRun ? "would delete" : "deleted"} ${id}: ${reason}`);
-        for (const { id, by, until } of pruned.locked)
-          cli.out(`kept ${id}: ${by} until ${until ?? "it is lifted"}`);
-        for (const { id, reason } of pruned.notDeleted) cli.out(`not deleted ${id}: ${reason}`);
-        for (const reason of pruned.refused) cli.out(`Nothing deleted of one kind: ${reason}`);
-        cli.out(`${pruned.kept} kept, ${pruned.deleted.length} ${dryRun ? "to delete" : "deleted"}`);
-      }
-      if (pruned.refused.length > 0 || pruned.notDeleted.length > 0) cli.setExitCode(3);
+      else cli.out(prunedText(pruned, dryRun));
+      if (isIncomplete(pruned)) cli.setExitCode(3);
     });
 
   withKeys("restore", "restore a backup into a new or an existing database")

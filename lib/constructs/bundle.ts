@@ -20,7 +20,8 @@ const requireBanner =
 
 /** Sources, or what was built from them: this file stands in `lib/constructs` of either. */
 const codeRoot = resolve(dirname(fileURLToPath(import.meta.url)), "..", "..");
-const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+/** Of the files that bundles are made from. */
+export const sourceExtension = import.meta.url.endsWith(".ts") ? "ts" : "js";
 
 export interface Bundle {
   /** Bytes of the minified code. */
@@ -40,9 +41,9 @@ export function bundleStep(job: Job, step: AnyStep, directory: string): Bundle {
   const exported = job.name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
   return bundleSource(
     `
-import { stepHandler } from "./lambdas/handler.${extension}";
-import { openPorts } from "./lambdas/${step.where}.${extension}";
-import { ${exported} as job } from "./lib/jobs/${job.name}.${extension}";
+import { stepHandler } from "./lambdas/handler.${sourceExtension}";
+import { openPorts } from "./lambdas/${step.where}.${sourceExtension}";
+import { ${exported} as job } from "./lib/jobs/${job.name}.${sourceExtension}";
 export const handler = stepHandler(job, ${JSON.stringify(step.name)}, openPorts, ${JSON.stringify(configDefaults())});
 `,
     directory,
@@ -53,7 +54,7 @@ export const handler = stepHandler(job, ${JSON.stringify(step.name)}, openPorts,
 export function bundleFunction(name: "bootstrap" | "rotate", directory: string): Bundle {
   return bundleSource(
     `
-import { ${name}Handler } from "./lambdas/${name}.${extension}";
+import { ${name}Handler } from "./lambdas/${name}.${sourceExtension}";
 export const handler = ${name}Handler(${JSON.stringify(configDefaults())});
 `,
     directory,

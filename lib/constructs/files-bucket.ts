@@ -23,7 +23,7 @@ export const objectActions = [...readActions, ...writeActions];
 export const bucketActions = ["s3:ListBucket"];
 
 /** Days after which the parts of an upload that never ended are removed. */
-const abandonedUploadDays = 7;
+export const abandonedUploadDays = 7;
 
 /** Name of the bucket of one database: fixed, so that policies elsewhere can name it. */
 export function filesBucketName(scope: Construct, config: DatabaseConfig): string {
@@ -144,7 +144,7 @@ export class FilesBucket extends Construct {
   }
 }
 
-const privateBucket = {
+export const privateBucket = {
   blockPublicAccess: s3.BlockPublicAccess.BLOCK_ALL,
   objectOwnership: s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
   enforceSSL: true,
@@ -153,7 +153,7 @@ const privateBucket = {
 } as const satisfies s3.BucketProps;
 
 /** S3 itself delivers the log. Said here in full: the CDK does it by access lists unless an app's context says otherwise. */
-function logInto(log: s3.Bucket, bucket: s3.Bucket, bucketArn: string): void {
+export function logInto(log: s3.Bucket, bucket: s3.Bucket, bucketArn: string): void {
   log.addToResourcePolicy(
     new iam.PolicyStatement({
       sid: "DeliverLog",
@@ -224,7 +224,7 @@ function corsRule(origins: readonly string[]): s3.CorsRule {
 }
 
 /** Nobody leaves a file that is encrypted with anything but the bucket's key: it could not be read here. */
-function foreignKeyDenials(bucket: s3.Bucket, key: kms.IKey): iam.PolicyStatement[] {
+export function foreignKeyDenials(bucket: s3.Bucket, key: kms.IKey): iam.PolicyStatement[] {
   const deny = (sid: string, conditions: Record<string, Record<string, unknown>>) =>
     new iam.PolicyStatement({
       sid,

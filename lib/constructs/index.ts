@@ -5,6 +5,7 @@ export { functionCode, stepCode } from "./bundle.ts";
 export { ValkeyCache } from "./cache.ts";
 export { StatusDashboard } from "./dashboard.ts";
 export { PostgresDatabase } from "./database.ts";
+export { DumpTask } from "./dump-task.ts";
 export { FilesBucket } from "./files-bucket.ts";
 export { ScheduledJob } from "./job.ts";
 export { IsolatedNetwork, IsolatedSubnets } from "./network.ts";

@@ -194,7 +194,7 @@ export class ScheduledJob extends Construct {
 }
 
 /** A service that may take a role only for this account and for what has this ARN. */
-function servicePrincipal(stack: Stack, service: string, sourceArn: string): iam.IPrincipal {
+export function servicePrincipal(stack: Stack, service: string, sourceArn: string): iam.IPrincipal {
   return new iam.ServicePrincipal(service, {
     conditions: {
       StringEquals: { "aws:SourceAccount": stack.account },
@@ -208,7 +208,7 @@ function waitLimitSeconds({ config }: DatabasePlatform): number {
   return Math.max(6 * 3_600, config.backups.drill.maxRtoSeconds + 3_600);
 }
 
-function periodSeconds(fields: string): number {
+export function periodSeconds(fields: string): number {
   return fields === "off" ? Number.POSITIVE_INFINITY : (longestPeriodSeconds(fields) ?? 0);
 }
 

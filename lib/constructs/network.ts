@@ -8,6 +8,7 @@ import type { Config } from "../config/schema.ts";
 import { UsageError } from "../errors.ts";
 import { bucketActions, objectActions } from "./files-bucket.ts";
 import { allowLogs } from "./log-key.ts";
+import { addTaskEndpoints, taskStorageStatements } from "./task-endpoints.ts";
 
 /** The part of a network that databases live in. */
 export interface Network {
@@ -19,6 +20,16 @@ export interface Network {
    * by its own security group; nobody else is.
    */
   readonly endpointSecurityGroup: ec2.ISecurityGroup;
+  /** Of the endpoints that tasks on Fargate start through; absent without such tasks, and in a VPC of others. */
+  readonly taskEndpointSecurityGroup?: ec2.ISecurityGroup | undefined;
+}
+
+/** What tasks on Fargate reach from the isolated subnets. */
+export interface TaskNeeds {
+  /** ARNs of the buckets that they read and write. */
+  buckets: readonly string[];
+  /** ARNs of keys of KMS that they ask for data keys. */
+  keys: readonly string[];
 }
 
 type SubnetsConfig = Pick<
@@ -30,6 +41,8 @@ export interface IsolatedSubnetsProps {
   config: SubnetsConfig;
   /** ARNs of the only buckets that the gateway of S3 leads to. Default: every one of this account named pgkeep-… */
   buckets?: readonly string[];
+  /** Default: no tasks run there. */
+  tasks?: TaskNeeds | undefined;
   /** Path of the section in the configuration, for messages. Default `network`. */
   path?: string;
 }
@@ -45,17 +58,17 @@ export class IsolatedSubnets extends Construct {
   constructor(
     scope: Construct,
     id: string,
-    { config, buckets = [], path = "network" }: IsolatedSubnetsProps,
+    { config, buckets = [], tasks, path = "network" }: IsolatedSubnetsProps,
   ) {
     super(scope, id);
     this.vpc =
       config.existingVpcId === undefined
-        ? this.#make(config, buckets)
+        ? this.#make(config, buckets, tasks)
         : this.#adopt(config.existingVpcId, config, path);
     this.subnets = { subnets: this.vpc.isolatedSubnets };
   }
 
-  #make(config: SubnetsConfig, buckets: readonly string[]): ec2.IVpc {
+  #make(config: SubnetsConfig, buckets: readonly string[], tasks: TaskNeeds | undefined): ec2.IVpc {
     const vpc = new ec2.Vpc(this, "Vpc", {
       ipAddresses: ec2.IpAddresses.cidr(config.cidr),
       maxAzs: config.availabilityZones,
@@ -68,6 +81,9 @@ export class IsolatedSubnets extends Construct {
     const endpoint = vpc.addGatewayEndpoint("Storage", { service: ec2.GatewayVpcEndpointAwsService.S3 });
     // What a compromised function could reach through it: buckets of this account that are pgkeep's, nothing else.
     for (const statement of this.#reachable(buckets)) endpoint.addToPolicy(statement);
+    if (tasks !== undefined) {
+      for (const statement of taskStorageStatements(Stack.of(this), tasks)) endpoint.addToPolicy(statement);
+    }
     this.#logFlows(vpc);
     return vpc as ec2.IVpc;
   }
@@ -138,11 +154,14 @@ export interface IsolatedNetworkProps {
   config: Config["network"];
   /** ARNs of the only buckets that the gateway of S3 leads to. Default: every one of this account named pgkeep-… */
   buckets?: readonly string[];
+  /** Default: no tasks run there. */
+  tasks?: TaskNeeds | undefined;
 }
 
 /** The network of databases with their jobs: isolated subnets with one interface endpoint, for Secrets Manager. */
 export class IsolatedNetwork extends IsolatedSubnets implements Network {
   readonly endpointSecurityGroup: ec2.ISecurityGroup;
+  readonly taskEndpointSecurityGroup: ec2.ISecurityGroup | undefined;
 
   constructor(scope: Construct, id: string, props: IsolatedNetworkProps) {
     super(scope, id, props);
@@ -151,6 +170,10 @@ export class IsolatedNetwork extends IsolatedSubnets implements Network {
       existing === undefined
         ? this.#addSecretsEndpoint()
         : ec2.SecurityGroup.fromSecurityGroupId(this, "EndpointSecurityGroup", existing);
+    this.taskEndpointSecurityGroup =
+      props.tasks === undefined || props.config.existingVpcId !== undefined
+        ? undefined
+        : addTaskEndpoints(this, { vpc: this.vpc, subnets: this.subnets, tasks: props.tasks });
   }
 
   #addSecretsEndpoint(): ec2.SecurityGroup {

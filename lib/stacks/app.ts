@@ -1,12 +1,15 @@
 import { App, type AppProps, type Stack, type StackProps } from "aws-cdk-lib";
 import type { Construct } from "constructs";
 import type { Config } from "../config/schema.ts";
+import type { DatabaseAccess } from "../constructs/access.ts";
 import { functionCode } from "../constructs/bundle.ts";
+import type { Network } from "../constructs/network.ts";
 import type { AccessiblePlatform } from "../constructs/platform.ts";
 import { AccessStack } from "./access.ts";
 import { acknowledgeFindings } from "./acknowledged.ts";
 import { CacheStack } from "./cache.ts";
 import { DatabaseStack } from "./database.ts";
+import { DumpsStack } from "./dumps.ts";
 import { addStacksElsewhere } from "./elsewhere.ts";
 import { FilesStack } from "./files.ts";
 import { MaintenanceStack } from "./maintenance.ts";
@@ -53,7 +56,10 @@ export function addStacks(scope: Construct, config: Config): void {
     });
     // It reads logs by their names, so nothing else says that these come first.
     observability.addStackDependency(data);
-    const optional = [...optionalStacks(scope, platform, home), ...addStacksElsewhere(scope, config, data)];
+    const optional = [
+      ...optionalStacks(scope, { platform, network, access: access.access }, home),
+      ...addStacksElsewhere(scope, config, data),
+    ];
     for (const stack of [data, access, maintenance, observability, ...optional]) acknowledgeFindings(stack);
   }
 }
@@ -64,7 +70,11 @@ function homeOf({ account: { region } }: Config): StackProps {
 }
 
 /** What stands beside a database only where it is asked for. */
-function optionalStacks(scope: Construct, platform: AccessiblePlatform, home: StackProps): Stack[] {
+function optionalStacks(
+  scope: Construct,
+  { platform, network, access }: { platform: AccessiblePlatform; network: Network; access: DatabaseAccess },
+  home: StackProps,
+): Stack[] {
   const { config } = platform;
   return [
     ...(config.files.enabled
@@ -73,6 +83,17 @@ function optionalStacks(scope: Construct, platform: AccessiblePlatform, home: St
             ...home,
             config,
             description: `pgkeep: the files that belong with the database ${config.key}`,
+          }),
+        ]
+      : []),
+    ...(config.logicalBackups.task.enabled
+      ? [
+          new DumpsStack(scope, `pgkeep-${config.key}-dumps`, {
+            ...home,
+            platform,
+            network,
+            secret: access.secrets.reporting,
+            description: `pgkeep: scheduled logical backups of the database ${config.key}`,
           }),
         ]
       : []),

@@ -4,6 +4,7 @@ export { acknowledgeFindings } from "./acknowledged.ts";
 export { addStacks, buildApp } from "./app.ts";
 export { CacheStack } from "./cache.ts";
 export { DatabaseStack } from "./database.ts";
+export { DumpsStack } from "./dumps.ts";
 export { FilesStack } from "./files.ts";
 export { MaintenanceStack } from "./maintenance.ts";
 export { NetworkStack } from "./network.ts";

@@ -1,8 +1,9 @@
 import { CfnWaitConditionHandle, Fn, Stack, type StackProps } from "aws-cdk-lib";
 import type { Construct } from "constructs";
-import type { Config } from "../config/schema.ts";
+import type { Config, DatabaseConfig } from "../config/schema.ts";
+import { dumpBucketArn } from "../constructs/dump-bucket.ts";
 import { filesBucketArn } from "../constructs/files-bucket.ts";
-import { IsolatedNetwork, type Network } from "../constructs/network.ts";
+import { IsolatedNetwork, type Network, type TaskNeeds } from "../constructs/network.ts";
 
 export interface NetworkStackProps extends StackProps {
   config: Config;
@@ -20,7 +21,8 @@ export class NetworkStack extends Stack {
     const buckets = props.config.databases
       .filter(({ files }) => files.enabled)
       .map((database) => filesBucketArn(this, database));
-    this.network = new IsolatedNetwork(this, "Network", { config: network, buckets });
+    const tasks = taskNeeds(this, props.config.databases);
+    this.network = new IsolatedNetwork(this, "Network", { config: network, buckets, tasks });
     // A template may not be empty, and here everything exists already.
     if (network.existingEndpointSecurityGroupId !== undefined) new CfnWaitConditionHandle(this, "Nothing");
   }
@@ -29,4 +31,13 @@ export class NetworkStack extends Stack {
   override get availabilityZones(): string[] {
     return Array.from({ length: this.#zones }, (_, index) => Fn.select(index, Fn.getAzs()));
   }
+}
+
+function taskNeeds(scope: Construct, databases: readonly DatabaseConfig[]): TaskNeeds | undefined {
+  const dumping = databases.filter(({ logicalBackups }) => logicalBackups.task.enabled);
+  if (dumping.length === 0) return undefined;
+  return {
+    buckets: dumping.map((database) => dumpBucketArn(scope, database)),
+    keys: dumping.flatMap(({ logicalBackups: { kmsKey } }) => (kmsKey === undefined ? [] : [kmsKey])),
+  };
 }

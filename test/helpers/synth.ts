@@ -69,7 +69,10 @@ export const configurations = {
       exports: { infrequentAccessAfterDays: 30, archiveAfterDays: 90, expireAfterDays: 400 }
       objectLock: { mode: governance, days: 35 }
       corsOrigins: [https://shop.example.com]
-    cache: { enabled: true }`,
+    cache: { enabled: true }
+    logicalBackups:
+      kmsKey: arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
+      task: { enabled: true }`,
   "existing VPC": `
     database: { name: shop }
     network:

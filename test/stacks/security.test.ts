@@ -16,6 +16,7 @@ const wildcardResources: { action: RegExp; reason: string }[] = [
     action: /^logs:(\w+LogDelivery|ListLogDeliveries|(Put|Describe)ResourcePolic(y|ies)|DescribeLogGroups)$/,
     reason: "the delivery of a state machine's logs has no resource (Step Functions Developer Guide)",
   },
+  { action: /^ecr:GetAuthorizationToken$/, reason: "the token is of the registry, which has no ARN" },
   { action: /^secretsmanager:/, reason: "the policy of an endpoint only narrows what roles already may" },
 ];
 

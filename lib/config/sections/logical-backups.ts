@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { form, whole } from "./forms.ts";
+import { cron, databaseName, form, whole } from "./forms.ts";
 
 const kmsKeyPattern =
   /^(?:arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:)?(?:alias\/[\w/-]+|(?:key\/)?[0-9a-f-]+|(?:key\/)?mrk-[0-9a-f]+)$/;
@@ -42,5 +42,38 @@ export const logicalBackups = z
     lockWaitSeconds: whole(1, 86_400)
       .default(60)
       .describe("A dump ends when a table is locked by somebody else for longer"),
+    task: z
+      .strictObject({
+        enabled: z
+          .boolean()
+          .default(false)
+          .describe(
+            "Whether a task on Fargate takes logical backups on AWS, into a bucket of its own with object lock. Its image is built when it is deployed, which takes Docker there",
+          ),
+        schedule: cron
+          .default("30 1 * * *")
+          .describe("When it runs, in schedules.timeZone; off: only when somebody starts it"),
+        size: z
+          .enum(["small", "medium", "large"])
+          .default("small")
+          .describe("What it computes with: 0.5, 1 or 4 CPUs, and 2 GiB of memory for each CPU"),
+        excludeSchemas: z
+          .array(databaseName)
+          .max(20)
+          .default([])
+          .describe("Schemas that are not dumped, beside pgkeep's own"),
+        lockMode: z
+          .enum(["governance", "compliance"])
+          .default("governance")
+          .describe(
+            "Who can delete a stored version before lockDays: only whoever has a permission of its own (governance), or nobody (compliance)",
+          ),
+        lockDays: whole(1, 3650)
+          .default(30)
+          .describe(
+            "How long each stored version is locked, and for how long one that was deleted can be had back",
+          ),
+      })
+      .prefault({}),
   })
   .meta({ id: "logicalBackups", description: "Logical backups, taken with pg_dump" });
