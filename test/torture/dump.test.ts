@@ -11,9 +11,9 @@ import { defaultMajor, useServer } from "../helpers/postgres.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 /** The full run has 50. */
-const trials = process.env.PGKEEP_TORTURE_TRIALS === undefined ? 10 : 50;
+const trials = process.env.PGKEEP_TORTURE_TRIALS === undefined ? 5 : 50;
 /** Each of these takes longer. */
-const restores = Math.max(5, trials / 2);
+const restores = Math.max(3, trials / 2);
 const seed = Number(process.env.PGKEEP_TORTURE_SEED ?? 20_260_101);
 const reason =
   noClientTools(defaultMajor) ?? (process.platform === "linux" ? undefined : "skipped: not Linux");
