@@ -3,6 +3,8 @@ export const SqlState = {
   invalidPassword: "28P01",
   invalidAuthorization: "28000",
   invalidCatalogName: "3D000",
+  characterNotInRepertoire: "22021",
+  untranslatableCharacter: "22P05",
   undefinedTable: "42P01",
   undefinedColumn: "42703",
   undefinedFunction: "42883",

@@ -1,3 +1,4 @@
 import type { ReviewCheck } from "../review-check.ts";
+import { slowStatements } from "./slow-statements.ts";
 
-export const workloadChecks: readonly ReviewCheck[] = [];
+export const workloadChecks: readonly ReviewCheck[] = [slowStatements];

@@ -1,0 +1,123 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { slowStatements } from "../../../lib/checks/workload/slow-statements.ts";
+import type { Session } from "../../../lib/ports/databases.ts";
+import { allMajors, useServer } from "../../helpers/postgres.ts";
+import { createLogin, runCheck } from "../../helpers/review.ts";
+
+describe.each(allMajors)("the workload of PostgreSQL %i", (major) => {
+  const server = useServer(major, {
+    settings: { autovacuum: "off", max_parallel_workers_per_gather: "0" },
+  });
+  const open: Session[] = [];
+  afterEach(() => Promise.all(open.splice(0).map((session) => session.close())));
+
+  /** A database with the extension and these tables; nothing of it is counted yet. */
+  async function database(sql = "", options: { version?: string } = {}): Promise<Session> {
+    const name = await server.createDatabase();
+    const session = await server.connect(name);
+    open.push(session);
+    const version = options.version === undefined ? "" : ` version '${options.version}'`;
+    await session.query(`create extension pg_stat_statements with schema public${version}`);
+    if (sql !== "") await session.query(sql);
+    await session.query("select public.pg_stat_statements_reset()");
+    return session;
+  }
+
+  /** Runs a statement so many times, as an application does: by itself, with parameters. */
+  async function times(
+    session: Session,
+    count: number,
+    sql: string,
+    values: (turn: number) => unknown[] = () => [],
+  ): Promise<void> {
+    for (let turn = 0; turn < count; turn++) await session.query(sql, values(turn));
+  }
+
+  describe("what is counted", () => {
+    it("is not assessable without the extension, and says what installs it", async () => {
+      const session = await server.connect(await server.createDatabase());
+      open.push(session);
+      expect(await runCheck(slowStatements, session)).toMatchObject({
+        verdict: "not-assessable",
+        reason: "no statement is counted here: CREATE EXTENSION pg_stat_statements;",
+      });
+    });
+
+    it("is not assessable when too little was seen", async () => {
+      const session = await database("create table public.t (a int)");
+      await times(session, 3, "select a from public.t where a = $1", (turn) => [turn]);
+      expect(await runCheck(slowStatements, session)).toMatchObject({
+        verdict: "not-assessable",
+        reason: expect.stringMatching(
+          /^only 3 calls of the application's statements were counted.*: ask again after a usual day$/,
+        ),
+        facts: { ofTheApplication: 1 },
+      });
+    });
+
+    it("is in part hidden from a role without pg_monitor, and says so", async () => {
+      const session = await database("create table public.t (a int)");
+      await times(session, 120, "select a from public.t where a = $1", (turn) => [turn]);
+      for (const [memberships, verdict] of [
+        [[], "not-assessable"],
+        [["pg_monitor"], "pass"],
+      ] as const) {
+        const login = await createLogin(server, session.database, memberships);
+        const other = await server.connect(session.database, login);
+        const result = await runCheck(slowStatements, other);
+        expect(result).toMatchObject({ verdict });
+        if (verdict === "not-assessable") {
+          expect(result.reason).toMatch(/statements of other roles are hidden from .*: GRANT pg_monitor TO/);
+        }
+        await other.close();
+      }
+    });
+
+    it.runIf(major === 14)("is read from version 1.8 of the extension too", async () => {
+      const session = await database("create table public.t (a int)", { version: "1.8" });
+      await times(session, 120, "select a from public.t where a = $1", (turn) => [turn]);
+      expect(await runCheck(slowStatements, session)).toMatchObject({ verdict: "pass" });
+    });
+  });
+
+  /** Several calls at once, each from a connection of its own. */
+  async function together(session: Session, calls: Record<string, number>): Promise<void> {
+    await Promise.all(
+      Object.entries(calls).flatMap(([sql, count]) =>
+        Array.from({ length: count }, async () => {
+          const other = await server.connect(session.database);
+          await other.query(sql);
+          await other.close();
+        }),
+      ),
+    );
+  }
+
+  describe("slow statements", () => {
+    it("are found with their numbers and where they come from, and without their data", async () => {
+      const session = await database("create table public.t as select 'a' as a");
+      const slow =
+        "select a, pg_sleep(1.01) from public.t where a <> 'secret' /*controller='orders',action='show'*/";
+      await together(session, { [slow]: 5, "select pg_sleep(1.01), relname from pg_class limit 1": 5 });
+      const { findings, facts } = await runCheck(slowStatements, session);
+      expect(findings).toMatchObject([
+        {
+          severity: "medium",
+          confidence: "certain",
+          origin: "controller=orders action=show",
+          object: { schema: "public", table: "t" },
+          evidence: { calls: 5, rowsPerCall: 1 },
+        },
+      ]);
+      expect(JSON.stringify(findings)).not.toContain("secret");
+      expect(facts).toMatchObject({ slow: 1 });
+    });
+
+    it("are not those that are fast, nor maintenance", async () => {
+      const session = await database("create table public.t as select generate_series(1, 10) as a");
+      await times(session, 2, "analyze public.t");
+      await times(session, 120, "select a from public.t where a = $1", (turn) => [turn]);
+      expect(await runCheck(slowStatements, session)).toMatchObject({ verdict: "pass", findings: [] });
+    });
+  });
+});
