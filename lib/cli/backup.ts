@@ -172,7 +172,7 @@ export const registerBackup: Register = (program, cli) => {
 
   backup
     .command("verify")
-    .description("recompute the checksums of a backup and look for gaps in its WAL; exit code 1 when damaged")
+    .description("recompute the checksums of a backup and look for gaps in its WAL; exit code 3 when damaged")
     .argument("[id]", "the backup (default: the newest usable one)")
     .addOption(onOption())
     .action(async (id: string | undefined, _: unknown, command) => {
@@ -180,7 +180,7 @@ export const registerBackup: Register = (program, cli) => {
       const verification = await withBackups(options, (backups) => verifyBackup(backups, id));
       if (options.json === true) cli.json(verification);
       else cli.out(verificationText(verification));
-      if (!verification.ok) cli.setExitCode(1);
+      if (!verification.ok) cli.setExitCode(3);
     });
 
   backup

@@ -280,7 +280,7 @@ export const registerDump: Register = (program, cli) => {
       else cli.out(showText(manifest, cli));
     });
 
-  withKeys("verify", "recompute checksums, decrypt, and read the table of contents; exit code 1 when damaged")
+  withKeys("verify", "recompute checksums, decrypt, and read the table of contents; exit code 3 when damaged")
     .argument("[id]", "the backup (default: the newest)")
     .option("--deep", "also unpack every row with pg_restore")
     .action(async (given: string | undefined, _: unknown, command) => {
@@ -304,7 +304,7 @@ export const registerDump: Register = (program, cli) => {
       });
       if (options.json === true) cli.json(result);
       else cli.out(verificationText(result));
-      if (!result.ok) cli.setExitCode(1);
+      if (!result.ok) cli.setExitCode(3);
     });
 
   places("prune", "delete what the retention rules no longer want, and what interrupted runs have left")
@@ -348,7 +348,7 @@ export const registerDump: Register = (program, cli) => {
       if (options.as !== undefined) throw new UsageError("--as goes with --table");
       const setting = await settingOf(cli, options);
       const { store, jobs } = setting;
-      const id = given ?? (await newestDump(store));
+      const id = given ?? (await newestDump(store, into));
       const keys = await keysFor(setting, id);
       const restored = await withSource(options, (target) =>
         restoreDump({
@@ -379,23 +379,23 @@ export const registerDump: Register = (program, cli) => {
     const { schema, table: name } = parseTableName(text);
     const setting = await settingOf(cli, options);
     const { store } = setting;
-    const id = given ?? (await newestDump(store));
-    const keys = await keysFor(setting, id);
-    const restored = await withSource(options, (target) =>
-      restoreTable({
+    const restored = await withSource(options, async (target) => {
+      const into = options.into ?? target.login.database;
+      const id = given ?? (await newestDump(store, into));
+      return restoreTable({
         store,
         id,
         target,
-        into: options.into ?? target.login.database,
+        into,
         table: { schema, name },
         as: options.as,
         noOwner: !options.owner,
-        keys,
+        keys: await keysFor(setting, id),
         dryRun: options.dryRun === true,
         signal: cli.signal,
         progress: (message) => cli.note(message),
-      }),
-    );
+      });
+    });
     if (options.json === true) cli.json(restored);
     else cli.out(restoredTableText(restored));
   }

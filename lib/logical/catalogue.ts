@@ -97,12 +97,23 @@ export async function markVerified(store: DumpStore, id: string, at: Date): Prom
   );
 }
 
-/** The newest whole backup, of this database when one is named. @throws PgkeepError `not-found` */
-export async function newestDump(store: DumpStore, database?: string): Promise<string> {
+/**
+ * The newest whole backup. With `into`, one that is restored into this database: the newest of a database of that
+ * name, or of any when all are of one database. @throws PgkeepError `not-found`; `refused` when it would be a guess
+ */
+export async function newestDump(store: DumpStore, into?: string): Promise<string> {
   const listed = await listDumps(store, { daily: 1, weekly: 0, monthly: 0 }, new Date());
-  const newest = listed.find(
-    ({ state, manifest }) =>
-      state === "complete" && (database === undefined || manifest?.database === database),
+  const whole = listed.filter(({ state }) => state === "complete");
+  const databases = [...new Set(whole.map(({ manifest }) => manifest?.database ?? ""))];
+  if (into !== undefined && databases.length > 1 && !databases.includes(into)) {
+    throw new PgkeepError(
+      "refused",
+      `${store.location} has backups of ${databases.sort().join(", ")}, and none of ${into}`,
+      { remedy: "name the one to restore: see `pgkeep dump list`" },
+    );
+  }
+  const newest = whole.find(
+    ({ manifest }) => into === undefined || databases.length === 1 || manifest?.database === into,
   );
   if (newest !== undefined) return newest.id;
   throw new PgkeepError("not-found", `there is no logical backup in ${store.location}`, {

@@ -71,7 +71,7 @@ describe.skipIf(reason !== undefined)(`a logical backup that is not whole ${reas
   /** Detected by verify, which names the file, and by restore, which makes nothing. */
   const expectDamage = async (id: string, to: string, words: string, extra: string[] = []) => {
     const verified = await run(["verify", id, ...extra], { to });
-    expect(verified.code).toBe(1);
+    expect(verified.code).toBe(3);
     expect(JSON.stringify(verified.document.problems)).toContain(words);
     const restored = await run(["restore", id, "--into", "not_made", "--create", ...extra], { to });
     expect(restored.code).toBe(3);
@@ -152,6 +152,26 @@ describe.skipIf(reason !== undefined)(`a logical backup that is not whole ${reas
     expect(list.document.dumps).toMatchObject([{ id, state: "damaged" }]);
   });
 
+  it("is not taken for the backup of another database: which one is asked for", async () => {
+    const to = mkdtempSync(join(tmpdir(), "several-"));
+    cpSync(join(root, sound.custom as string), join(to, sound.custom as string), { recursive: true });
+    await server.createDatabase("library");
+    await server.createDatabase("museum");
+    const other = await run(["create"], { to, url: urlOf(server.target("library")) });
+    expect(other.code).toBe(0);
+    // The newest of all is the library's.
+    const own = await run(["restore", "--table", "public.orders", "--as", "orders_then"], { to });
+    expect(own.document).toMatchObject({ id: sound.custom, rows: 20_000 });
+    const session = await server.connect("shop");
+    await session.query("drop table public.orders_then");
+    await session.close();
+    for (const args of [["--table", "public.orders"], []]) {
+      const refused = await run(["restore", ...args, "--into", "museum"], { to });
+      expect(refused.code).toBe(3);
+      expect(refused.stderr).toContain("has backups of library, shop, and none of museum");
+    }
+  });
+
   it("shows an archive that does not hold what its manifest says", async () => {
     // Both are whole and vouch for themselves; only their contents do not belong together.
     const id = sound.custom as string;
@@ -174,7 +194,7 @@ describe.skipIf(reason !== undefined)(`a logical backup that is not whole ${reas
       `{"checksum":"${createHash("sha256").update(body).digest("hex")}","backup":${body}}\n`,
     );
     const verified = await run(["verify", id], { to });
-    expect(verified.code).toBe(1);
+    expect(verified.code).toBe(3);
     expect(verified.document.problems).toEqual([
       { subject: "archive", relation: "public.orders", problem: "is in the manifest and not in the archive" },
     ]);
@@ -188,7 +208,7 @@ describe.skipIf(reason !== undefined)(`a logical backup that is not whole ${reas
     await run(["new-key", other]);
     for (const kind of ["encrypted", "encrypted directory"]) {
       const verified = await run(["verify", sound[kind] as string, "--key-file", other]);
-      expect(verified.code).toBe(1);
+      expect(verified.code).toBe(3);
       expect(JSON.stringify(verified.document.problems)).toContain("another key");
       const restored = await run([
         "restore",
