@@ -1,10 +1,16 @@
 import type { ReviewCheck } from "../review-check.ts";
 import { duplicateIndexes } from "./duplicate-indexes.ts";
 import { foreignKeysWithoutIndex } from "./foreign-keys-without-index.ts";
+import { invalidIndexes } from "./invalid-indexes.ts";
 import { redundantIndexes } from "./redundant-indexes.ts";
+import { sequentialScans } from "./sequential-scans.ts";
+import { unusedIndexes } from "./unused-indexes.ts";
 
 export const indexChecks: readonly ReviewCheck[] = [
+  invalidIndexes,
   foreignKeysWithoutIndex,
+  sequentialScans,
   duplicateIndexes,
   redundantIndexes,
+  unusedIndexes,
 ];

@@ -36,7 +36,8 @@ export function readTables(context: ReviewContext): Promise<Tables> {
     const rows = await context.session.query<TableEntry & { blockBytes: number }>(
       `select c.oid::int8 as oid, n.nspname::text as schema, c.relname::text as table, c.relkind::text as kind,
               h.inhparent::int8 as parent, greatest(c.relpages, 0)::int8 as pages,
-              case when c.relkind = 'p' then 0 else greatest(c.reltuples::float8, pg_stat_get_live_tuples(c.oid), 0) end as rows,
+              case when c.relkind = 'p' then 0 when c.reltuples > 0 then c.reltuples::float8
+                   else pg_stat_get_live_tuples(c.oid)::float8 end as rows,
               pg_stat_get_numscans(c.oid)::int8 as "sequentialScans",
               pg_stat_get_tuples_returned(c.oid)::int8 as "rowsReadSequentially",
               pg_stat_get_tuples_inserted(c.oid)::int8 as inserted, pg_stat_get_tuples_updated(c.oid)::int8 as updated,
