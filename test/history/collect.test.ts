@@ -4,7 +4,7 @@ import { type Collected, type CollectRequest, collectHistory } from "../../lib/h
 import { tableGrowth } from "../../lib/history/growth.ts";
 import { readDays, readTableHistory } from "../../lib/history/read.ts";
 import type { Session } from "../../lib/ports/databases.ts";
-import { allMajors, useServer } from "../helpers/postgres.ts";
+import { allMajors, oldestAndNewest, useServer } from "../helpers/postgres.ts";
 import { type Installed, installed } from "../install/installed.ts";
 import { daysPass } from "./time.ts";
 
@@ -24,6 +24,9 @@ const asMonitoring = <T>(shop: Installed, body: (session: Session) => Promise<T>
 
 describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
   const server = useServer(major, { settings: { autovacuum: "off", max_prepared_transactions: "5" } });
+
+  // Views and pg_stat_statements differ by version; the rest of what is done with them does not.
+  const outermost = it.runIf(oldestAndNewest.includes(major));
 
   const shopWith = async (sql: string): Promise<Installed> => {
     const shop = await installed(server);
@@ -73,10 +76,18 @@ describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
     expect(day?.sizeBasis).toBe("files");
   });
 
-  it("keeps a table that does not change once, and replaces the same day", async () => {
+  outermost("keeps a table that does not change once, and replaces the same day", async () => {
     const shop = await shopWith(
       "create table still (a int); create table busy (id int primary key); vacuum still; vacuum busy",
     );
+    // Until 14, what a session has counted arrives after a while.
+    const vacuums = () =>
+      shop.as(undefined, (session) =>
+        session.query(
+          "select vacuum_count::int as n from pg_stat_user_tables where schemaname = 'public' order by relname",
+        ),
+      );
+    await expect.poll(vacuums, { timeout: 5000 }).toEqual([{ n: 1 }, { n: 1 }]);
     await asMonitoring(shop, collect);
     await shop.as(undefined, daysPass);
     await shop.asMaster((session) =>
@@ -108,29 +119,32 @@ describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
     expect(await asMonitoring(shop, readDays)).toHaveLength(2);
   });
 
-  it("takes a table that was created again under the same name for a new one, and survives missed days", async () => {
-    const shop = await shopWith(
-      "create table t (a int); insert into t select generate_series(1, 10000); vacuum t",
-    );
-    await asMonitoring(shop, collect);
-    await shop.as(undefined, (session) => daysPass(session, 5));
-    await shop.asMaster((session) => run(session, "drop table t; create table t (a int); vacuum t"));
-    const collected = await asMonitoring(shop, collect);
-    expect(collected).toMatchObject({ tablesAdded: 1, tablesGone: 1 });
-    const histories = await asMonitoring(shop, (session) =>
-      readTableHistory(session, { names: [{ schema: "public", table: "t" }] }),
-    );
-    expect(histories.map(({ samples, goneDay }) => [samples.map(({ rows }) => rows), goneDay])).toEqual([
-      [[10000], collected.day],
-      [[0], null],
-    ]);
-    const growth = await asMonitoring(shop, (session) =>
-      tableGrowth(session, { names: [{ schema: "public", table: "t" }] }),
-    );
-    expect(growth.map(({ bytes, grownBytes }) => [bytes, grownBytes])).toEqual([[0, 0]]);
-  });
+  outermost(
+    "takes a table that was created again under the same name for a new one, and survives missed days",
+    async () => {
+      const shop = await shopWith(
+        "create table t (a int); insert into t select generate_series(1, 10000); vacuum t",
+      );
+      await asMonitoring(shop, collect);
+      await shop.as(undefined, (session) => daysPass(session, 5));
+      await shop.asMaster((session) => run(session, "drop table t; create table t (a int); vacuum t"));
+      const collected = await asMonitoring(shop, collect);
+      expect(collected).toMatchObject({ tablesAdded: 1, tablesGone: 1 });
+      const histories = await asMonitoring(shop, (session) =>
+        readTableHistory(session, { names: [{ schema: "public", table: "t" }] }),
+      );
+      expect(histories.map(({ samples, goneDay }) => [samples.map(({ rows }) => rows), goneDay])).toEqual([
+        [[10000], collected.day],
+        [[0], null],
+      ]);
+      const growth = await asMonitoring(shop, (session) =>
+        tableGrowth(session, { names: [{ schema: "public", table: "t" }] }),
+      );
+      expect(growth.map(({ bytes, grownBytes }) => [bytes, grownBytes])).toEqual([[0, 0]]);
+    },
+  );
 
-  it("sums up partitions in their topmost parent, those that were dropped included", async () => {
+  outermost("sums up partitions in their topmost parent, those that were dropped included", async () => {
     const shop = await shopWith(
       `create table m (id int, at int) partition by range (at);
        create table m1 partition of m for values from (0) to (10);
@@ -157,9 +171,9 @@ describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
 
   it("counts on through a reset of the statistics", async () => {
     const shop = await shopWith("create table t (a int)");
-    const step = async (rows: number, reset = false) => {
+    const step = async (rows: number, counted: number) => {
       await shop.as(undefined, async (session) => {
-        if (reset) await session.query("select pg_stat_reset()");
+        if (counted === rows) await session.query("select pg_stat_reset()");
         await session.query(`insert into public.t select generate_series(1, ${rows})`);
       });
       // Statistics of a session arrive when it ends, on 14 after a while.
@@ -175,20 +189,20 @@ describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
             )[0]?.n,
           { timeout: 5000 },
         )
-        .toBeGreaterThanOrEqual(rows);
+        .toBe(counted);
       await asMonitoring(shop, collect);
       await shop.as(undefined, daysPass);
     };
-    await step(100);
-    await step(1000);
-    await step(30, true);
+    await step(100, 100);
+    await step(1000, 1100);
+    await step(30, 30);
     const [growth] = await asMonitoring(shop, (session) =>
       tableGrowth(session, { names: [{ schema: "public", table: "t" }] }),
     );
     expect(growth).toMatchObject({ rowsInserted: 1030, countersReset: true });
   });
 
-  it("never waits behind a lock, and says which sequence it could not read", async () => {
+  outermost("never waits behind a lock, and says which sequence it could not read", async () => {
     const shop = await shopWith(
       "create table t (id serial, a int); insert into t (a) select 1 from generate_series(1, 50); create table u (id serial); insert into u default values",
     );
@@ -260,7 +274,7 @@ describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
     expect(left).toEqual({ snapshots: 2, each: 3, days: 3, orphans: 0, older: 0 });
   });
 
-  it("loses one day, not the history, to a clock that was years ahead", async () => {
+  outermost("loses one day, not the history, to a clock that was years ahead", async () => {
     const shop = await shopWith("create table t (a int); vacuum t");
     for (let day = 0; day < 3; day += 1) {
       await asMonitoring(shop, collect);
@@ -286,7 +300,7 @@ describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
     expect(t?.samples.at(-1)?.day).toBe(collected.day);
   });
 
-  it("begins anew in another database that came from a copy of this one", async () => {
+  outermost("begins anew in another database that came from a copy of this one", async () => {
     const shop = await shopWith("create table t (a int); vacuum t");
     await asMonitoring(shop, collect);
     await shop.as(undefined, daysPass);
@@ -296,14 +310,14 @@ describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
     expect(collected.notes).toEqual(["the tables noted before were another database's: they count as gone"]);
   });
 
-  it("changes nothing on a dry run", async () => {
+  outermost("changes nothing on a dry run", async () => {
     const shop = await shopWith("create table t (a int)");
     const collected = await asMonitoring(shop, (session) => collect(session, { dryRun: true }));
     expect(collected.tablesAdded).toBeGreaterThan(0);
     expect(await asMonitoring(shop, readDays)).toEqual([]);
   });
 
-  it("takes any name", async () => {
+  outermost("takes any name", async () => {
     const shop = await installed(server);
     const name = `a"b'c\n; drop table x; -- é\\`;
     await shop.asMaster(async (session) => {
@@ -320,7 +334,7 @@ describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
     expect(found?.samples[0]?.keys).toEqual([{ number: 1, value: 1 }]);
   });
 
-  it("says what is missing without the extension, and to a role without rights", async () => {
+  outermost("says what is missing without the extension, and to a role without rights", async () => {
     const shop = await shopWith("create table t (a int)");
     await shop.as(undefined, (session) => session.query("drop extension pg_stat_statements"));
     const collected = await asMonitoring(shop, collect);

@@ -5,7 +5,7 @@ import { forecast, forecastStorage } from "../../lib/history/forecast.ts";
 import { forecastSpace } from "../../lib/history/forecast-ids.ts";
 import type { DaySample } from "../../lib/history/read.ts";
 import type { Session } from "../../lib/ports/databases.ts";
-import { allMajors, useServer } from "../helpers/postgres.ts";
+import { oldestAndNewest, useServer } from "../helpers/postgres.ts";
 import { type Installed, installed } from "../install/installed.ts";
 import { collect } from "./collected.ts";
 import { daysPass } from "./time.ts";
@@ -96,7 +96,7 @@ describe("a forecast of transaction ids", () => {
   });
 });
 
-describe.each(allMajors)("forecasts on PostgreSQL %i", (major) => {
+describe.each(oldestAndNewest)("forecasts on PostgreSQL %i", (major) => {
   const server = useServer(major, { settings: { autovacuum: "off" } });
 
   const days = async (
