@@ -215,7 +215,7 @@ describe("the role of a step", () => {
 });
 
 describe("the schedule of a job", () => {
-  const made = synthesize(jobs, { timeZone: "Europe/Berlin", vacuum: "45 1 * * 7" });
+  const made = synthesize(jobs, { timeZone: "America/New_York", vacuum: "45 1 * * 7" });
 
   it("is there for each job, in the configured time zone", () => {
     const schedules = made.ofType("AWS::Scheduler::Schedule");
@@ -223,7 +223,7 @@ describe("the schedule of a job", () => {
       jobs.map((job) => `pgkeep-shop-${job.name}`).sort(),
     );
     for (const { Properties } of schedules) {
-      expect(Properties.ScheduleExpressionTimezone).toBe("Europe/Berlin");
+      expect(Properties.ScheduleExpressionTimezone).toBe("America/New_York");
     }
     const vacuum = made.byName("AWS::Scheduler::Schedule", "Name", "pgkeep-shop-vacuum");
     expect(vacuum.Properties.ScheduleExpression).toBe("cron(45 1 ? * SUN *)");
