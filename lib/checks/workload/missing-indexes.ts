@@ -1,0 +1,312 @@
+import { qualified } from "../../postgres/identifiers.ts";
+import { bytesText, countText } from "../../words.ts";
+import type { Severity } from "../check.ts";
+import { creationOf, FreeNames } from "../indexes/creations.ts";
+import { writesOf } from "../indexes/weigh.ts";
+import { round } from "../outcome.ts";
+import type { ReviewFinding } from "../review-check.ts";
+import { type Candidate, type Need, nameOfCandidate, needsOf } from "./candidates.ts";
+import {
+  brief,
+  meanMilliseconds,
+  type Parsed,
+  type Seen,
+  sharePercent,
+  statementEvidence,
+  tableText,
+  workloadCheck,
+} from "./common.ts";
+import { isPlan, lookupOf, plannable, planOf, planText, type Question, scansOf } from "./explain.ts";
+import { bodyOf, estimatedBytes, proveWithHypopg } from "./proofs.ts";
+import { rowsOf, type Table } from "./tables.ts";
+
+/** A smaller table is read as a whole faster than anybody notices. */
+const smallestRows = 10_000;
+const smallestPages = 100;
+/** A plan must cost half of what it did, as with Dexter's `--min-cost-savings-pct 50` … */
+const worthwhileShare = 0.5;
+/** … and be worth it at all: about a hundred pages read. */
+const smallestCost = 100;
+/** By a plan alone: of so small a share of the rows, an index saves most of the pages. */
+const selectiveShare = 0.05;
+/** What nobody waits for needs no index. */
+const fewestCalls = 10;
+const smallestSharePercent = 1;
+const smallestMeanMilliseconds = 10;
+/** Statements that are looked at, the costliest; and milliseconds spent on their plans. */
+const mostStatements = 60;
+const mostMilliseconds = 4_000;
+/** An index that is written a hundred times for each time it is read is no gain for certain. */
+const writesPerRead = 100;
+/** Writes of a shorter time may be those that filled the table. */
+const dayOfSeconds = 86_400;
+
+interface Proposal {
+  table: Table;
+  candidate: Candidate;
+  statements: Parsed[];
+  isProved: boolean;
+  /** Of the costliest statement. */
+  before: string;
+  after: string;
+  bytes: number;
+}
+
+/**
+ * Indexes that would serve the costliest statements. With hypopg each is proved by the planner itself; without it the
+ * plan as it is now says that a large table is read as a whole for few of its rows.
+ */
+export const missingIndexes = workloadCheck({
+  name: "missing-indexes",
+  title: "Which index would make a costly statement cheaper?",
+  async look(seen) {
+    const { context, tables } = seen;
+    const hypopg = context.extensions.get("hypopg");
+    const until = context.budget.left() - mostMilliseconds;
+    const costly = seen.statements.filter((statement) => isCostly(statement, seen)).slice(0, mostStatements);
+    const proposals: Proposal[] = [];
+    let planned = 0;
+    let unplanned = 0;
+    for (const statement of costly) {
+      for (const need of needsOf(statement, tables, smallestRows)) {
+        if ((need.table.entry?.pages ?? 0) < smallestPages) continue;
+        if (context.budget.left() <= Math.max(0, until)) {
+          unplanned += 1;
+          continue;
+        }
+        planned += 1;
+        const proposal = await propose(seen, statement, need, hypopg?.schema);
+        if (proposal !== undefined) proposals.push(proposal);
+      }
+    }
+    const names = new FreeNames(tables.catalogue, tables.counters);
+    const findings = merged(proposals).map((proposal) => finding(proposal, seen, names));
+    return {
+      findings,
+      facts: {
+        costlyStatements: costly.length,
+        planned,
+        proved: hypopg === undefined ? "by plans (CREATE EXTENSION hypopg proves more)" : "with hypopg",
+      },
+      ...(unplanned === 0
+        ? {}
+        : { obstacle: `${unplanned} of ${planned + unplanned} look-ups were not planned for lack of time` }),
+      good: ["The costliest statements find their rows by indexes."],
+    };
+  },
+});
+
+function isCostly(statement: Parsed, { workload }: Seen): boolean {
+  return (
+    statement.total.calls >= fewestCalls &&
+    (sharePercent(statement, workload) >= smallestSharePercent ||
+      meanMilliseconds(statement) >= smallestMeanMilliseconds)
+  );
+}
+
+async function propose(
+  { context: { session }, tables }: Seen,
+  statement: Parsed,
+  need: Need,
+  hypopg: string | undefined,
+): Promise<Proposal | undefined> {
+  const { table } = need;
+  const asked = await firstPlan(session, [plannable(statement, tables), lookupOf(table, need.conditions)]);
+  if (asked === undefined) return undefined;
+  const { question, plan } = asked;
+  if (hypopg !== undefined && table.kind !== "p") {
+    let best: Proposal | undefined;
+    let bestCost = plan["Total Cost"] * worthwhileShare;
+    if (plan["Total Cost"] < smallestCost) return undefined;
+    for (const candidate of need.candidates) {
+      const proof = await proveWithHypopg(session, hypopg, question, plan, table, candidate);
+      // A column more must pay for itself.
+      const cost = (proof?.after["Total Cost"] ?? Number.POSITIVE_INFINITY) * (best === undefined ? 1 : 1.1);
+      if (proof === undefined || cost > bestCost) continue;
+      bestCost = proof.after["Total Cost"];
+      best = {
+        table,
+        candidate,
+        statements: [statement],
+        isProved: true,
+        before: planText(plan),
+        after: planText(proof.after),
+        bytes: proof.bytes,
+      };
+    }
+    return best;
+  }
+  const scans = scansOf(plan, table, tables);
+  if (!scans.some((node) => node["Node Type"] === "Seq Scan") || plan["Total Cost"] < smallestCost)
+    return undefined;
+  return byPlan(session, statement, need, planText(plan));
+}
+
+async function firstPlan(session: Seen["context"]["session"], questions: readonly (Question | undefined)[]) {
+  for (const question of questions) {
+    if (question === undefined) continue;
+    const plan = await planOf(session, question);
+    if (isPlan(plan)) return { question, plan };
+  }
+  return undefined;
+}
+
+/** Without hypopg: the planner's own estimate of how few rows the candidate's columns leave. */
+async function byPlan(
+  session: Seen["context"]["session"],
+  statement: Parsed,
+  { table, conditions, candidates }: Need,
+  before: string,
+): Promise<Proposal | undefined> {
+  let best: { candidate: Candidate; share: number } | undefined;
+  for (const candidate of candidates) {
+    const own = conditions.filter(({ column }) => candidate.columns.includes(column));
+    const lookup = lookupOf(table, own);
+    if (lookup === undefined) continue;
+    const plan = await planOf(session, lookup);
+    if (!isPlan(plan)) continue;
+    const share = plan["Plan Rows"] / Math.max(1, rowsOf(table));
+    if (share <= selectiveShare && (best === undefined || share < best.share * 0.5))
+      best = { candidate, share };
+  }
+  if (best === undefined) return undefined;
+  const { candidate, share } = best;
+  return {
+    table,
+    candidate,
+    statements: [statement],
+    isProved: false,
+    before,
+    after: `about ${Math.max(1, Math.round(share * rowsOf(table)))} of ${Math.round(rowsOf(table))} rows by ${bodyOf(candidate)}`,
+    bytes: estimatedBytes(candidate, rowsOf(table)),
+  };
+}
+
+/** One index for all statements that it serves: the same, or the first columns of another. */
+function merged(proposals: readonly Proposal[]): Proposal[] {
+  const all: Proposal[] = [];
+  const widest = [...proposals].sort((a, b) => b.candidate.columns.length - a.candidate.columns.length);
+  for (const proposal of widest) {
+    const host = all.find(
+      (other) => other.table === proposal.table && holds(other.candidate, proposal.candidate),
+    );
+    if (host === undefined) {
+      all.push({ ...proposal });
+      continue;
+    }
+    host.statements = [...new Set([...host.statements, ...proposal.statements])];
+    host.isProved &&= proposal.isProved;
+  }
+  const cost = ({ statements }: Proposal) =>
+    statements.reduce((sum, { total }) => sum + total.execMilliseconds, 0);
+  for (const { statements } of all)
+    statements.sort((a, b) => b.total.execMilliseconds - a.total.execMilliseconds);
+  return all.sort((a, b) => cost(b) - cost(a));
+}
+
+function holds(wide: Candidate, narrow: Candidate): boolean {
+  const first = { columns: wide.columns.slice(0, narrow.columns.length), descending: wide.descending };
+  return nameOfCandidate(first) === nameOfCandidate(narrow);
+}
+
+/** Columns of a proposed index that some UPDATE of the workload sets: it can be HOT no more. */
+function setByUpdates({ table, candidate }: Proposal, { statements, tables }: Seen): number {
+  const names = new Set(candidate.columns.map(({ name }) => name));
+  return statements
+    .filter(
+      ({ facts }) =>
+        facts.kind === "update" &&
+        facts.target !== undefined &&
+        tables.find(facts.target) === table &&
+        facts.assigned.some((column) => names.has(column)),
+    )
+    .reduce((sum, { total }) => sum + total.calls, 0);
+}
+
+/** Indexes that the new one makes superfluous. */
+function madeSuperfluous({ table, candidate }: Proposal): string[] {
+  return table.indexes
+    .filter(
+      (index) =>
+        index.method === "btree" &&
+        !index.isUnique &&
+        index.predicate === null &&
+        index.included.length === 0 &&
+        index.keys.length < candidate.columns.length &&
+        index.keys.every((key, at) => key.column === candidate.columns[at]?.number && key.options === 0),
+    )
+    .map(({ index }) => index);
+}
+
+function severityOf(share: number, isProved: boolean, writesMore: boolean): Severity {
+  if (writesMore) return "low";
+  if (share >= 30 && isProved) return "high";
+  return share >= 5 ? "medium" : "low";
+}
+
+function finding(proposal: Proposal, seen: Seen, names: FreeNames): ReviewFinding {
+  const { table, candidate, statements, isProved, bytes } = proposal;
+  const { workload, tables, context } = seen;
+  const entry = table.entry as NonNullable<Table["entry"]>;
+  const [costliest] = statements as [Parsed, ...Parsed[]];
+  const columns = candidate.columns.map(({ name }) => name);
+  const body = bodyOf(candidate);
+  const creation = creationOf(entry, columns, body, names, tables.counters);
+  const share = round(statements.reduce((sum, one) => sum + sharePercent(one, workload), 0));
+  const calls = statements.reduce((sum, { total }) => sum + total.calls, 0);
+  const writes = writesOf(entry);
+  const perSecond = (count: number, seconds: number | null) =>
+    seconds === null || seconds === 0 ? 0 : count / seconds;
+  const readsPerSecond = perSecond(calls, workload.seconds);
+  const writesPerSecond = perSecond(writes, context.window.seconds);
+  const writesMore =
+    (context.window.seconds ?? 0) >= dayOfSeconds && writesPerSecond > readsPerSecond * writesPerRead;
+  const updates = setByUpdates(proposal, seen);
+  const superfluous = madeSuperfluous(proposal);
+  const name = qualified(table.schema, table.name);
+  const proof = isProved
+    ? [
+        `without: ${proposal.before}`,
+        `with the index, by hypopg: ${proposal.after}`,
+        `estimated size: ${bytesText(bytes)}`,
+      ]
+    : [
+        `now: ${proposal.before}`,
+        `the index would leave ${proposal.after}`,
+        `estimated size: ${bytesText(bytes)}`,
+      ];
+  return {
+    check: "missing-indexes",
+    key: `missing-indexes/${table.schema}.${table.name}(${columns.join(",")})`,
+    severity: severityOf(share, isProved, writesMore),
+    confidence: isProved ? "certain" : "likely",
+    object: {
+      schema: table.schema,
+      table: table.name,
+      ...(columns.length === 1 ? { column: columns[0] as string } : {}),
+    },
+    title: `an index on ${body} of ${name} would serve ${countText(statements.length, "statement")} that ${statements.length === 1 ? "takes" : "take"} ${share} % of the time`,
+    evidence: {
+      ...statementEvidence(costliest, workload),
+      statements: statements.slice(0, 5).map(brief),
+      planNow: proposal.before,
+      planWithIndex: proposal.after,
+      provedBy: isProved ? "hypopg" : "the plan as it is",
+      estimatedBytes: Math.round(bytes),
+      callsPerSecond: round(readsPerSecond, 3),
+      entriesWrittenPerSecond: round(writesPerSecond, 3),
+      ...(updates === 0 ? {} : { updatesOfTheseColumns: updates }),
+      ...(superfluous.length === 0 ? {} : { wouldReplace: superfluous }),
+    },
+    impact: `${countText(calls, "call")} read ${tableText(table, tables)} as a whole or by an index that narrows little: ${proposal.before}.`,
+    blastRadius: `whoever waits for these statements, and what shares the disk and the caches with them. The index costs ${bytesText(bytes)} and an entry for each of ${countText(writes, "row version")} written since the statistics began${updates === 0 ? "" : `; ${countText(updates, "update")} of its columns could not be HOT any more`}.`,
+    rootCause: `No index leads with the columns that these statements search ${name} by.`,
+    prevention: "Look at the plan of a new statement on data of production's size before it is released.",
+    effort: "minutes",
+    ...(workload.since === null ? {} : { since: workload.since.toISOString() }),
+    ...(costliest.origin === undefined ? {} : { origin: costliest.origin }),
+    remediation: { sql: creation.sql, lock: creation.lock, rollback: creation.rollback },
+    example: { before: proposal.before, after: proposal.after },
+    fix: { ...creation.fix, proof },
+  };
+}
