@@ -2,12 +2,17 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Finding } from "../../lib/checks/check.ts";
+import { readAbilities } from "../../lib/integrity/abilities.ts";
 import { describeIntegrity } from "../../lib/integrity/describe.ts";
+import { type Item, takeInventory } from "../../lib/integrity/items.ts";
+import { lookAt, makeReader } from "../../lib/integrity/look-at.ts";
+import { Looks } from "../../lib/integrity/looks.ts";
 import type { IntegrityReport } from "../../lib/integrity/report.ts";
 import { checkIntegrity as lookAtEverything, type RunState } from "../../lib/integrity/run.ts";
 import { checkIntegrity } from "../../lib/jobs/check-integrity.ts";
 import type { JobResult } from "../../lib/jobs/job.ts";
 import { runJob } from "../../lib/jobs/runner.ts";
+import { Pace } from "../../lib/maintenance/pace.ts";
 import type { Replicas, Session } from "../../lib/ports/databases.ts";
 import { identifier, qualified } from "../../lib/postgres/identifiers.ts";
 import { pageBytes, pageChecksum } from "../../lib/sandbox/page-checksum.ts";
@@ -264,6 +269,62 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
     expect(left.total).toBe(0);
     expect(coverage).toMatchObject({ complete: true, checked: coverage.objects, neverChecked: 0 });
     expect(coverage.objects).toBeGreaterThan(seen);
+  });
+
+  it("reads a large table part by part, and goes on there in the next run", async () => {
+    const { sql, as } = await shop();
+    await sql(
+      "create table public.large (n int, pad text) with (fillfactor = 10)",
+      "insert into public.large select n, repeat('x', 500) from generate_series(1, 900) n",
+      "vacuum analyze public.large",
+    );
+    const look = (parts: number) =>
+      as("pgkeep_monitoring", async (session) => {
+        const { items } = await takeInventory(session, []);
+        const item = items.find(({ label }) => label === "table public.large") as Item;
+        // So slow that a part is as small as it may be.
+        const pace = new (class extends Pace {
+          parts = 0;
+          override get pagesPerSecond() {
+            return 1;
+          }
+          override learn() {
+            this.parts += 1;
+          }
+        })();
+        const reader = await makeReader(session, "primary", 30_000);
+        const looks = await Looks.open(session, { writes: true });
+        const outcome = await lookAt(
+          {
+            books: session,
+            reader: { ...reader, pid: null },
+            onPrimary: reader,
+            abilities: await readAbilities(session),
+            looks,
+            pace,
+            lockTimeoutMilliseconds: 2_000,
+            remainingMilliseconds: () => (pace.parts < parts ? 30_000 : 0),
+            now: () => new Date().toISOString(),
+            deadline: new AbortController().signal,
+          },
+          item,
+        );
+        await looks.write();
+        return { outcome, known: looks.get(item.key), pages: item.pages };
+      });
+    const first = await look(1);
+    expect(first.pages).toBeGreaterThan(600);
+    expect(first.outcome).toEqual({
+      kind: "time",
+      because: `read up to block 256 of ${first.pages}`,
+      blocks: 256,
+    });
+    expect(first.known).toMatchObject({ nextBlock: 256, checkedAt: null });
+    const second = await look(9);
+    expect(second.outcome).toEqual({ kind: "seen", note: null, blocks: first.pages - 256 });
+    // All of it was seen since the first look began.
+    expect(second.known?.nextBlock).toBeNull();
+    expect(Date.parse(second.known?.checkedAt ?? "")).toBe(Date.parse(first.known?.passBeganAt ?? "-"));
   });
 
   it("leaves what is locked to the next run, says so, and a dry run leaves no trace", async () => {
