@@ -18,7 +18,7 @@ export function describeIntegrity(report: IntegrityReport): string[] {
       ? `${countText(coverage.neverChecked, "object")} never looked at so far`
       : `Everything was looked at since ${coverage.since ?? "never"}`,
   ];
-  if (report.findingsTotal === 0) lines.push("Nothing wrong was found");
+  if (report.findingsTotal === 0 && coverage.checked > 0) lines.push("Nothing wrong was found");
   for (const finding of report.findings.slice(0, shown)) {
     lines.push(`${finding.severity} (${finding.confidence}): ${oneLine(finding.title)}`);
     lines.push(`  ${oneLine(finding.impact)}`);
