@@ -1,13 +1,16 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/helpers/temporary-directory.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // No test is a measurement: a busy machine is slow, not wrong.
+    testTimeout: 120_000,
+    hookTimeout: 240_000,
     pool: "forks",
-    maxWorkers: 2,
+    // Tests wait for servers about half of their time, so two cores keep three of them busy.
+    maxWorkers: Math.max(2, Math.ceil(availableParallelism() * 1.5)),
     reporters: ["default", "./scripts/closing-line-reporter.ts"],
   },
 });
