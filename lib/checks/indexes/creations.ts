@@ -21,7 +21,7 @@ export class FreeNames {
   give(schema: string, table: string, columns: readonly string[]): string {
     for (let number = 0; ; number++) {
       const end = `_idx${number === 0 ? "" : number}`;
-      const name = `${cut(`${table}_${columns.join("_")}`, longestNameBytes - end.length)}${end}`;
+      const name = cutName(`${table}_${columns.join("_")}`, end);
       const full = qualified(schema, name);
       if (this.taken.has(full)) continue;
       this.taken.add(full);
@@ -30,11 +30,11 @@ export class FreeNames {
   }
 }
 
-/** At most so many bytes, whole characters. */
-function cut(text: string, bytes: number): string {
+/** A name with this end that PostgreSQL keeps as it is: cut by whole characters before the end. */
+export function cutName(text: string, end: string): string {
   let short = text;
-  while (Buffer.byteLength(short) > bytes) short = [...short].slice(0, -1).join("");
-  return short;
+  while (Buffer.byteLength(short) + end.length > longestNameBytes) short = [...short].slice(0, -1).join("");
+  return `${short}${end}`;
 }
 
 export interface Creation {
