@@ -56,9 +56,25 @@ export function describeForecasts({ day, forecasts, keyColumns }: Forecasts): st
   const hidden = keys.length - shown.size;
   return [
     `By what was seen until ${day}:`,
-    ...forecasts.filter((one) => one.kind !== "key" || shown.has(one)).map(describeForecast),
+    ...together(forecasts.filter((one) => one.kind !== "key" || shown.has(one))),
     ...(hidden > 0 ? [`and ${hidden} more keys`] : []),
     `${countText(keyColumns, "key column")} altogether`,
+  ];
+}
+
+/** One line each; but what cannot be assessed for the same reason is one line together. */
+function together(forecasts: readonly Forecast[]): string[] {
+  const lines: string[] = [];
+  const unknown = new Map<string, string[]>();
+  for (const forecast of forecasts) {
+    const { verdict, reason, notes, subject } = forecast;
+    if (verdict !== "not-assessable" || reason === undefined || notes.length > 0) {
+      lines.push(describeForecast(forecast));
+    } else unknown.set(reason, [...(unknown.get(reason) ?? []), line(subject)]);
+  }
+  return [
+    ...lines,
+    ...[...unknown].map(([reason, subjects]) => `${subjects.join(", ")}: not assessable: ${reason}`),
   ];
 }
 

@@ -1,5 +1,4 @@
 import type { Session } from "../ports/databases.ts";
-import { qualified } from "../postgres/identifiers.ts";
 import { extrapolate, type Forecast } from "./extrapolate.ts";
 import { dayText } from "./growth.ts";
 import { type KeyColumn, type NarrowReference, readKeyColumns, readNarrowReferences } from "./keys.ts";
@@ -66,7 +65,7 @@ function forecastBound(bound: Bound, points: readonly { at: number; value: numbe
   const { points: recent, fell } = sinceLastFall(points, 0);
   const found = extrapolate(recent, {
     kind: "key",
-    subject: `${qualified(schema, table)}.${column}`,
+    subject: `${schema}.${table}.${column}`,
     object: { schema, table, column },
     limit,
     limitBasis: basis,
@@ -100,7 +99,7 @@ function boundOfReference(reference: NarrowReference, keys: readonly KeyColumn[]
   );
   if (key === undefined) return [];
   const { schema, table, column, type, typeLargest } = reference;
-  const basis = `the range of ${type}, of a column that refers to ${qualified(key.schema, key.table)}.${key.column} of type ${key.type}`;
+  const basis = `the range of ${type}, of a column that refers to ${key.schema}.${key.table}.${key.column} of type ${key.type}`;
   return [{ key, schema, table, column, limit: key.increment < 0 ? typeLargest + 1 : typeLargest, basis }];
 }
 

@@ -1,3 +1,5 @@
+import { countText } from "../words.ts";
+
 /** One observation; `at` in days, fractions included. */
 export interface Point {
   at: number;
@@ -34,7 +36,7 @@ export function trendOf(points: readonly Point[]): Trend | { reason: string } {
   const spanDays = first === undefined || last === undefined ? 0 : last.at - first.at;
   if (points.length < minimumSamples || spanDays < minimumSpanDays - 0.5) {
     return {
-      reason: `there are ${points.length} samples over ${rounded(spanDays)} days; it takes ${minimumSamples} over ${minimumSpanDays} days`,
+      reason: `only ${countText(points.length, "sample")} over ${countText(rounded(spanDays), "day")}; it takes ${minimumSamples} over ${minimumSpanDays} days`,
     };
   }
   const slopes: number[] = [];

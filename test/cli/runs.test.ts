@@ -92,9 +92,12 @@ describe("pgkeep daily, weekly, pre-deploy and post-deploy", () => {
     expect((JSON.parse(run.stdout) as RunListReport).jobs.map(({ job }) => job)).toEqual([
       "check-health",
       "vacuum",
+      "manage-partitions",
+      "collect-history",
     ]);
     expect((await runCli([...skipping, "--skip", "backup"])).code).toBe(2);
-    expect((await runCli([...skipping, "--skip", "vacuum", "--skip", "check-health"])).code).toBe(2);
+    const others = ["vacuum", "check-health", "manage-partitions", "collect-history"];
+    expect((await runCli([...skipping, ...others.flatMap((job) => ["--skip", job])])).code).toBe(2);
   });
 
   it("say which jobs an interrupted list did not come to", async () => {
@@ -104,7 +107,7 @@ describe("pgkeep daily, weekly, pre-deploy and post-deploy", () => {
     expect(JSON.parse(run.stdout)).toMatchObject({
       outcome: "failed",
       jobs: [],
-      notRun: [{ reason: "the run was interrupted" }, {}, {}],
+      notRun: [{ reason: "the run was interrupted" }, {}, {}, {}, {}],
     });
   });
 

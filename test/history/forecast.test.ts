@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { describeForecast } from "../../lib/history/describe.ts";
+import { describeForecast, describeForecasts } from "../../lib/history/describe.ts";
 import type { Forecast } from "../../lib/history/extrapolate.ts";
 import { forecast, forecastStorage } from "../../lib/history/forecast.ts";
 import { forecastSpace } from "../../lib/history/forecast-ids.ts";
@@ -41,7 +41,7 @@ describe("a forecast of storage", () => {
   it("is none for a window that is too short, for Aurora, and for what does not grow", () => {
     expect(forecastStorage([day(1, 1), day(2, 2)], storage)).toMatchObject({
       verdict: "not-assessable",
-      reason: "there are 2 samples over 1 days; it takes 5 over 6 days",
+      reason: "only 2 samples over 1 day; it takes 5 over 6 days",
     });
     expect(forecastStorage([day(1, 1)], { ...storage, topology: "aurora" }).verdict).toBe("not-assessable");
     const steady = Array.from({ length: 15 }, (_, at) => day(at, gibibyte));
@@ -181,5 +181,27 @@ describe.each(oldestAndNewest)("forecasts on PostgreSQL %i", (major) => {
       reason: "none are used",
     });
     expect(forecasts.find(({ kind }) => kind === "storage")?.verdict).toMatch(/ends|no-end/);
+  });
+});
+
+describe("forecasts as text", () => {
+  it("say once what holds for several, and let no name pretend to be a line", () => {
+    const unknown = (subject: string): Forecast => ({
+      kind: "key",
+      subject,
+      verdict: "not-assessable",
+      reason: "only 1 sample over 0 days; it takes 5 over 6 days",
+      used: 1,
+      limit: 32_767,
+      limitBasis: "the range of smallint",
+      notes: [],
+    });
+    const forecasts = [unknown("shop.a.id"), unknown("shop.b\n.id"), { ...unknown("c.id"), notes: ["odd"] }];
+    expect(describeForecasts({ day: "2026-01-31", forecasts, keyColumns: 3 })).toEqual([
+      "By what was seen until 2026-01-31:",
+      "c.id: not assessable: only 1 sample over 0 days; it takes 5 over 6 days; odd",
+      "shop.a.id, shop.b\\n.id: not assessable: only 1 sample over 0 days; it takes 5 over 6 days",
+      "3 key columns altogether",
+    ]);
   });
 });

@@ -58,7 +58,7 @@ describe("a trend", () => {
   });
 
   it("is not told from less than a week or from too few samples", () => {
-    expect(trendOf([])).toEqual({ reason: "there are 0 samples over 0 days; it takes 5 over 6 days" });
+    expect(trendOf([])).toEqual({ reason: "only 0 samples over 0 days; it takes 5 over 6 days" });
     expect(trendOf(daily(6, (day) => day))).toHaveProperty("reason");
     expect(trendOf(daily(7, (day) => day))).toHaveProperty("perDay");
     expect(trendOf([0, 10, 20, 30].map((at) => ({ at, value: at })))).toHaveProperty("reason");

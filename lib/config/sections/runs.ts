@@ -31,11 +31,11 @@ function run(meaning: string, defaults: { jobs: (typeof jobNames)[number][]; sto
 export const runs = z
   .strictObject({
     daily: run("What `pgkeep daily` does", {
-      jobs: ["check-health", "back-up", "vacuum"],
+      jobs: ["check-health", "back-up", "vacuum", "manage-partitions", "collect-history"],
       stopOnFailure: false,
     }),
     weekly: run("What `pgkeep weekly` does", {
-      jobs: ["check-health", "back-up", "vacuum", "drill-restore", "check-health"],
+      jobs: ["check-health", "back-up", "vacuum", "check-integrity", "drill-restore", "check-health"],
       stopOnFailure: false,
     }),
     "pre-deploy": run("What `pgkeep pre-deploy` does before a release", {
