@@ -183,15 +183,7 @@ select i.oid::int8 as oid, n.nspname::text as schema, i.relname::text as index, 
        pg_stat_get_live_tuples(c.oid)::int8 as "liveTuples",
        coalesce((select o.option_value::int from pg_options_to_table(i.reloptions) o where o.option_name = 'fillfactor'), 90)
          as "fillFactor",
-       am.amname = 'btree' and not i.indisunique and i.indnatts = i.indnkeyatts
-         and coalesce((select o.option_value::bool from pg_options_to_table(i.reloptions) o
-                        where o.option_name = 'deduplicate_items'), true)
-         -- The fourth support function says whether equal means the same bytes; with a nondeterministic collation it does not.
-         and not exists (select from unnest(i.indclass::oid[], i.indcollation::oid[]) as k(operators, rules)
-                           join pg_opclass oc on oc.oid = k.operators
-                           where (select co.collisdeterministic from pg_collation co where co.oid = k.rules) is false
-                             or not exists (select from pg_amproc p where p.amprocfamily = oc.opcfamily and p.amprocnum = 4
-                                              and p.amproclefttype = oc.opcintype)) as deduplicates,
+       ${deduplicatesSql("i", "i")} as deduplicates,
        i.requested as "isRequested",
        pg_get_userbyid(i.relowner)::text as owner, ${mayMaintain} as "mayMaintain",
        pg_has_role(i.relowner, 'USAGE') as "mayOwn",
@@ -204,6 +196,22 @@ select i.oid::int8 as oid, n.nspname::text as schema, i.relname::text as index, 
   join pg_am am on am.oid = i.relam
  cross join lateral (select ${definitionSql("i", "i")} as definition) d
  order by i.oid`;
+}
+
+/**
+ * Whether an index stores equal keys once when it is built; `relation` is its row of `pg_class`, `index` of `pg_index`,
+ * and `am` that of `pg_am`.
+ */
+export function deduplicatesSql(relation: string, index: string): string {
+  return `am.amname = 'btree' and not ${index}.indisunique and ${index}.indnatts = ${index}.indnkeyatts
+         and coalesce((select o.option_value::bool from pg_options_to_table(${relation}.reloptions) o
+                        where o.option_name = 'deduplicate_items'), true)
+         -- The fourth support function says whether equal means the same bytes; with a nondeterministic collation it does not.
+         and not exists (select from unnest(${index}.indclass::oid[], ${index}.indcollation::oid[]) as k(operators, rules)
+                           join pg_opclass oc on oc.oid = k.operators
+                           where (select co.collisdeterministic from pg_collation co where co.oid = k.rules) is false
+                             or not exists (select from pg_amproc p where p.amprocfamily = oc.opcfamily and p.amprocnum = 4
+                                              and p.amproclefttype = oc.opcintype))`;
 }
 
 /** What an index indexes and how, as text; `relation` is its row of `pg_class`, `index` of `pg_index`. */

@@ -10,6 +10,9 @@ import type { IndexFacts } from "./index-facts.ts";
 /** Bloat as `pgstatindex` found it. */
 export type MeasuredBloat = { percent: number; wastedBytes: number; leafDensity: number | null };
 
+/** What reading an index needs to know of it. */
+type Measurable = Pick<IndexFacts, "oid" | "schema" | "index" | "pages" | "fillFactor">;
+
 export interface Measurements {
   measured: Map<number, MeasuredBloat>;
   /** Why an index was not measured, by OID. */
@@ -23,7 +26,7 @@ export interface Measurements {
  */
 export async function measureAll(
   session: Session,
-  indexes: readonly IndexFacts[],
+  indexes: readonly Measurable[],
   options: {
     budgetSeconds: number;
     blockBytes: number;
@@ -81,7 +84,7 @@ async function schemaOfPgstattuple(session: Session): Promise<{ name: string } |
 async function measure(
   session: Session,
   schema: string,
-  index: IndexFacts,
+  index: Measurable,
   limitSeconds: number,
   { blockBytes, deadline }: { blockBytes: number; deadline: AbortSignal },
 ): Promise<MeasuredBloat | string> {

@@ -2,6 +2,20 @@ import type { Session } from "../ports/databases.ts";
 import { type BloatRange, type BtreeColumn, estimateBloat } from "./bloat.ts";
 import type { IndexFacts } from "./index-facts.ts";
 
+/** What an estimate needs to know of an index. */
+type Estimated = Pick<
+  IndexFacts,
+  | "oid"
+  | "method"
+  | "pages"
+  | "fillFactor"
+  | "deduplicates"
+  | "isPartial"
+  | "indexTuples"
+  | "tableTuples"
+  | "liveTuples"
+>;
+
 interface Row {
   oid: number;
   isKey: boolean;
@@ -17,7 +31,7 @@ const alignments = { c: 1, s: 2, i: 4, d: 8 };
 /** Estimates the bloat of B-trees from the statistics that the role may see, by OID. One query, no locks. */
 export async function estimateAll(
   session: Session,
-  indexes: readonly IndexFacts[],
+  indexes: readonly Estimated[],
   blockBytes: number,
 ): Promise<Map<number, BloatRange>> {
   const trees = indexes.filter((index) => index.method === "btree");
@@ -70,7 +84,7 @@ select c.oid::int8 as oid, c.is_key as "isKey", c.attlen::int as length, c.attal
  order by c.oid, c.attnum`;
 
 /** Entries of an index; null when nobody has counted them since it has its present size. */
-function rowsOf(index: IndexFacts): { least: number; most: number } | null {
+function rowsOf(index: Estimated): { least: number; most: number } | null {
   if (index.isPartial) {
     return index.indexTuples > 0 ? { least: index.indexTuples, most: index.indexTuples } : null;
   }

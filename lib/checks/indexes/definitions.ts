@@ -1,5 +1,5 @@
 import { hasSqlState } from "../../postgres/errors.ts";
-import { identifier, qualified } from "../../postgres/identifiers.ts";
+import { identifier, literal, qualified } from "../../postgres/identifiers.ts";
 import { SqlState } from "../../postgres/sqlstate.ts";
 import type { Fix, ReviewContext } from "../review-check.ts";
 import { type IndexCatalogue, type IndexEntry, treeOf } from "./catalogue.ts";
@@ -79,7 +79,7 @@ function droppingOf(
       return {
         sql,
         lock,
-        rollback: `the statement of SELECT pg_get_indexdef('${name.replaceAll("'", "''")}'::regclass) from before: the table is locked now`,
+        rollback: `the statement of SELECT pg_get_indexdef(${literal(name)}::regclass) from before: the table is locked now`,
       };
     }
     // PostgreSQL writes the index of a partitioned table with ON ONLY, which makes no parts: they are attached.

@@ -1,7 +1,10 @@
 import type { ReviewCheck } from "../review-check.ts";
+import { bloatedIndexes } from "./bloated-indexes.ts";
 import { duplicateIndexes } from "./duplicate-indexes.ts";
 import { foreignKeysWithoutIndex } from "./foreign-keys-without-index.ts";
 import { invalidIndexes } from "./invalid-indexes.ts";
+import { lowValueIndexes } from "./low-value-indexes.ts";
+import { overIndexedTables } from "./over-indexed-tables.ts";
 import { redundantIndexes } from "./redundant-indexes.ts";
 import { sequentialScans } from "./sequential-scans.ts";
 import { unusedIndexes } from "./unused-indexes.ts";
@@ -13,4 +16,7 @@ export const indexChecks: readonly ReviewCheck[] = [
   duplicateIndexes,
   redundantIndexes,
   unusedIndexes,
+  lowValueIndexes,
+  overIndexedTables,
+  bloatedIndexes,
 ];
