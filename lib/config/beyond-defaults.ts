@@ -23,8 +23,8 @@ export function beyondDefaults(config: JobConfig): string {
 
 /** The same without what neither roles nor passwords depend on: schedules, limits of the health check, the history. */
 export function beyondDefaultsForAccess(config: JobConfig): string {
-  const { health, history, schedules } = configDefaults();
-  return beyondDefaults({ ...config, health, history, schedules });
+  const { health, history, review, schedules } = configDefaults();
+  return beyondDefaults({ ...config, health, history, review, schedules });
 }
 
 function difference(value: Section, defaults: Section): Section {

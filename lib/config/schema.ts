@@ -16,6 +16,7 @@ import { notifications } from "./sections/notifications.ts";
 import { partitions } from "./sections/partitions.ts";
 import { pooling } from "./sections/pooling.ts";
 import { replicas } from "./sections/replicas.ts";
+import { review } from "./sections/review.ts";
 import { roles } from "./sections/roles.ts";
 import { runs } from "./sections/runs.ts";
 import { schedules } from "./sections/schedules.ts";
@@ -32,6 +33,7 @@ export const perDatabaseSections = {
   health,
   history,
   integrity,
+  review,
   roles,
   alarms,
   schedules,

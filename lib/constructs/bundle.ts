@@ -1,4 +1,5 @@
-import { cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { AssetHashType, DockerImage } from "aws-cdk-lib";
@@ -101,6 +102,8 @@ function build(source: string): BuiltSource {
     legalComments: "none",
     charset: "utf8",
     banner: { js: requireBanner },
+    // Nor has it this one, by which PostgreSQL's parser finds its WebAssembly.
+    define: { __dirname: "import.meta.dirname" },
     metafile: true,
     logLevel: "silent",
   });
@@ -122,6 +125,9 @@ const dataOf: Record<string, string> = {
   "lib/aws/rds-certificates": "certificates",
 };
 
+/** PostgreSQL's parser, and the WebAssembly that it reads from beside its code. */
+const parser = { module: "libpg-query/wasm/libpg-query.js", data: "libpg-query.wasm" };
+
 /** The bundle becomes a small package, so that the code finds its files as it does in pgkeep's own. */
 function copyData(inputs: readonly string[], directory: string): void {
   writeFileSync(join(directory, "package.json"), `${JSON.stringify({ name: "pgkeep", type: "module" })}\n`);
@@ -130,6 +136,10 @@ function copyData(inputs: readonly string[], directory: string): void {
     const from = join(packageRoot, data);
     if (!existsSync(from)) throw new Error(`${from} is missing: the installation of pgkeep is not complete`);
     cpSync(from, join(directory, data), { recursive: true });
+  }
+  if (inputs.some((input) => input.endsWith(`node_modules/${parser.module}`))) {
+    const installed = createRequire(import.meta.url).resolve("libpg-query");
+    copyFileSync(join(dirname(installed), parser.data), join(directory, parser.data));
   }
 }
 

@@ -100,6 +100,7 @@ export function desiredState(config: JobConfig, possible: Possibilities): Desire
       backup_manifest: { [monitoring]: writes, [drill]: reads },
       index_rebuild: { [monitoring]: reads, [maintenance]: writes },
       integrity_look: { [monitoring]: writes },
+      review_report: { [monitoring]: writes },
       ...Object.fromEntries(
         historyTables.map((table) => [table, { [monitoring]: writes, [maintenance]: reads }]),
       ),

@@ -9,6 +9,7 @@ import { drillRestore } from "./drill-restore.ts";
 import type { Job } from "./job.ts";
 import { managePartitions } from "./manage-partitions.ts";
 import { reindex } from "./reindex.ts";
+import { reviewDatabase } from "./review-database.ts";
 import { routeReplicas } from "./route-replicas.ts";
 import { vacuum } from "./vacuum.ts";
 
@@ -23,6 +24,7 @@ export const jobs: readonly Job[] = [
   reindex,
   checkIntegrity,
   collectHistory,
+  reviewDatabase,
   drillRestore,
 ];
 

@@ -16,6 +16,7 @@ export const jobNames = [
   "reindex",
   "check-integrity",
   "collect-history",
+  "review-database",
   "drill-restore",
 ] as const satisfies readonly (keyof JobConfig["schedules"])[];
 

@@ -177,7 +177,7 @@ databases:
         databases.Shop (line 32): not a name for a database; at most 40 lower-case letters, digits and single hyphens, beginning with a letter
         databases.crm.network (line 34): unknown key; network stands once, at the top of the file
         databases.crm.health.longQueryTicketSeconds (line 35): 300 is below health.longQueryWarnSeconds, 600; a warning comes before a ticket
-        databases.hr (line 36): 3 is not allowed; a mapping with database, replicas, pooling, backups, logicalBackups, maintenance, partitions, health, history, integrity, roles, alarms, schedules, runs, files or cache"
+        databases.hr (line 36): 3 is not allowed; a mapping with database, replicas, pooling, backups, logicalBackups, maintenance, partitions, health, history, integrity, review, roles, alarms, schedules, runs, files or cache"
     `);
   });
 

@@ -1,7 +1,9 @@
+import { execFile } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
+import { promisify } from "node:util";
 import { App, Stack } from "aws-cdk-lib";
 import * as lambda from "aws-cdk-lib/aws-lambda";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -10,6 +12,7 @@ import { beyondDefaults } from "../../lib/config/beyond-defaults.ts";
 import {
   type Bundle,
   bundleFunction,
+  bundleSource,
   bundleStep,
   functionHandler,
   stepCode,
@@ -77,6 +80,17 @@ describe("a bundle", () => {
     const again = join(directory.path, "elsewhere", "again");
     bundleStep(job, step, again);
     expect(filesIn(again)).toEqual(filesIn(join(directory.path, steps[0]?.name ?? "")));
+  });
+
+  it("has PostgreSQL's parser with its WebAssembly where a check uses it", async () => {
+    const path = join(directory.path, "parser");
+    const source =
+      'import { loadModule, parseSync } from "libpg-query"; await loadModule(); console.log(parseSync("select 1").stmts.length);';
+    expect(bundleSource(source, path).bytes).toBeLessThan(200_000);
+    const { stdout } = await promisify(execFile)(process.execPath, [join(path, "index.mjs")], {
+      cwd: tmpdir(),
+    });
+    expect(stdout).toBe("1\n");
   });
 
   it("tells nothing about the machine it was made on", () => {

@@ -27,6 +27,9 @@ export const schedules = z
     "check-integrity": cron
       .optional()
       .describe("When damage and orphaned rows are looked for; by default weekly"),
+    "review-database": cron
+      .optional()
+      .describe("When schema, queries, security and settings are reviewed; by default weekly"),
     reindex: cron.optional().describe("When bloated and invalid indexes are rebuilt; by default monthly"),
     vacuum: cron.optional().describe("When tables are vacuumed by need; by default daily"),
   })
