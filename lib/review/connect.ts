@@ -32,7 +32,7 @@ export async function reviewServers({ primary, replicas, ...request }: Reviewed)
         replicasUnseen.push({ name: replica.name, reason: errorMessage(error) });
       }
     }
-    return await review({ ...request, session, replicas: seen, replicasUnseen });
+    return await review({ overview: true, ...request, session, replicas: seen, replicasUnseen });
   } finally {
     for (const session of open) await session.close();
   }

@@ -17,6 +17,7 @@ import type { Session } from "../ports/databases.ts";
 import { identifier } from "../postgres/identifiers.ts";
 import { versionText } from "../postgres/versions.ts";
 import type { Comparison } from "./compare.ts";
+import { noOverview, type Overview, readOverview } from "./overview.ts";
 
 /** No single question may load a server for longer; what takes more is `not-assessable`. */
 const statementTimeoutMilliseconds = 2_000;
@@ -55,6 +56,8 @@ export interface ReviewReport {
   comparison?: Comparison;
   /** Why some checks were not asked: the connection was lost, or the budget used up. */
   incomplete?: string;
+  /** Sizes, cache, load and growth, for pictures; absent unless it was asked for. */
+  overview?: Overview;
   results: ReviewResult[];
 }
 
@@ -68,6 +71,8 @@ export interface ReviewRequest {
   /** Seconds for the whole review, without what it observes; the checks that do not fit are `not-assessable`. */
   budgetSeconds: number;
   observeSeconds?: number;
+  /** Also read what pictures are made of, after the checks. */
+  overview?: boolean;
   signal: AbortSignal;
   /** The check that is asked now, and which of how many it is. */
   progress?(check: ReviewCheck, number: number, count: number): void;
@@ -129,6 +134,12 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
       good,
     });
   }
+  const overview =
+    request.overview !== true
+      ? undefined
+      : incomplete === undefined
+        ? await readOverview(context)
+        : noOverview(incomplete);
   return {
     version: documentVersion,
     database: session.database,
@@ -148,6 +159,7 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
     replicas: context.replicas.map(({ name }) => name),
     ...(replicasUnseen.length === 0 ? {} : { replicasUnseen: [...replicasUnseen] }),
     ...(incomplete === undefined ? {} : { incomplete }),
+    ...(overview === undefined ? {} : { overview }),
     results,
   };
 }
