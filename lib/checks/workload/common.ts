@@ -1,6 +1,7 @@
 import type { NoStatements } from "../../history/statements-view.ts";
 import type { Json } from "../../json.ts";
 import { bytesText, countText, durationText } from "../../words.ts";
+import type { Severity } from "../check.ts";
 import { round } from "../outcome.ts";
 import {
   concludeReview,
@@ -105,6 +106,12 @@ export function statementEvidence(statement: Statement, workload: Workload): { [
 
 export function sharePercent({ total }: Statement, { totalMilliseconds }: Workload): number {
   return totalMilliseconds === 0 ? 0 : round((100 * total.execMilliseconds) / totalMilliseconds);
+}
+
+/** A fifth of the server's time is worth a week's planning; less than a hundredth is hygiene. */
+export function severityByShare(statement: Statement, workload: Workload): Severity {
+  const share = sharePercent(statement, workload);
+  return share >= 20 ? "high" : share >= 1 ? "medium" : "low";
 }
 
 export function meanMilliseconds({ total }: Statement): number {

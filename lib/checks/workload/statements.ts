@@ -8,7 +8,7 @@ import {
 } from "../../history/statements-view.ts";
 import type { Session } from "../../ports/databases.ts";
 import { hasSqlState } from "../../postgres/errors.ts";
-import { identifier, literal, qualified } from "../../postgres/identifiers.ts";
+import { literal, qualified } from "../../postgres/identifiers.ts";
 import { SqlState } from "../../postgres/sqlstate.ts";
 import { maskLiterals } from "../mask-literals.ts";
 import { grantMonitor } from "../outcome.ts";
@@ -91,7 +91,7 @@ export interface Workload {
   };
 }
 
-interface Row extends Counts {
+export interface Row extends Counts {
   id: string | null;
   toplevel: boolean;
   maxMilliseconds: number;
@@ -147,7 +147,7 @@ async function loadWorkload(context: ReviewContext): Promise<Workload | NoStatem
 }
 
 /** What must be done before statements are counted. */
-async function enabling(session: Session, { missing, reason }: NoStatements): Promise<string> {
+export async function enabling(session: Session, { missing, reason }: NoStatements): Promise<string> {
   if (missing === "version") return reason;
   if (missing === "right") {
     return `${reason}: GRANT EXECUTE on its functions and USAGE on its schema, or ${grantMonitor(session)}`;
@@ -163,7 +163,7 @@ async function enabling(session: Session, { missing, reason }: NoStatements): Pr
   return `no statement is counted here: ALTER SYSTEM SET shared_preload_libraries = ${libraries}; (on a managed server, in its parameter group), restart the server${create === "" ? "" : `, then ${create}`}`;
 }
 
-interface Look {
+export interface Look {
   at: Date;
   commits: number;
   rows: Row[];
@@ -192,7 +192,8 @@ select queryid::text as id, toplevel, calls, rows, total_exec_time as "execMilli
  order by by_time limit ${rowsRead}`;
 }
 
-async function look(session: Session, view: StatementsView, texts: boolean): Promise<Look> {
+/** All counters as they are now, the costliest first; with the texts of those that matter. */
+export async function look(session: Session, view: StatementsView, texts: boolean): Promise<Look> {
   const [moment] = await session.query<{ at: Date; commits: number }>(
     `select clock_timestamp() as at, xact_commit as commits from pg_stat_database where datname = current_database()`,
   );
@@ -217,12 +218,13 @@ async function lookWithTexts(session: Session, view: StatementsView): Promise<Lo
   }
 }
 
-interface Info {
+export interface Info {
   since: Date | null;
   evictions: number | null;
 }
 
-async function readInfo(session: Session, view: StatementsView): Promise<Info> {
+/** Since when all is counted, and how often something was forgotten. */
+export async function readInfo(session: Session, view: StatementsView): Promise<Info> {
   if (view.minor < 9) return { since: null, evictions: null };
   const [row] = await session.query<Info>(
     `select stats_reset as since, dealloc as evictions from ${qualified(view.schema, "pg_stat_statements_info")}`,
@@ -230,7 +232,7 @@ async function readInfo(session: Session, view: StatementsView): Promise<Info> {
   return row ?? { since: null, evictions: null };
 }
 
-const counters = [
+export const counters = [
   "calls",
   "rows",
   "execMilliseconds",
@@ -243,7 +245,7 @@ const counters = [
   "walBytes",
 ] as const satisfies readonly (keyof Counts)[];
 
-const nothing = (): Counts =>
+export const nothing = (): Counts =>
   Object.fromEntries(counters.map((counter) => [counter, 0])) as Record<keyof Counts, number>;
 
 function add(to: Counts, more: Counts): void {
@@ -251,7 +253,7 @@ function add(to: Counts, more: Counts): void {
 }
 
 /** By PostgreSQL's number, over all roles. */
-function sums(rows: readonly (Counts & { id: string | null })[]): Map<string, Counts> {
+export function sums(rows: readonly (Counts & { id: string | null })[]): Map<string, Counts> {
   const byId = new Map<string, Counts>();
   for (const row of rows) {
     if (row.id === null) continue;
@@ -374,9 +376,4 @@ async function sinceHistory(session: Session, workload: Workload, at: Date, info
       throw error;
     }
   }
-}
-
-/** For messages: whoever may install extensions does this. */
-export function createExtension(name: string): string {
-  return `CREATE EXTENSION IF NOT EXISTS ${identifier(name)};`;
 }

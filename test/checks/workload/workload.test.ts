@@ -1,43 +1,18 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { missingIndexes } from "../../../lib/checks/workload/missing-indexes.ts";
 import { slowStatements } from "../../../lib/checks/workload/slow-statements.ts";
 import type { Session } from "../../../lib/ports/databases.ts";
-import { allMajors, useServer } from "../../helpers/postgres.ts";
+import { allMajors } from "../../helpers/postgres.ts";
 import { createLogin, expectMended, runCheck } from "../../helpers/review.ts";
+import { times, useWorkload } from "./use-workload.ts";
 
 describe.each(allMajors)("the workload of PostgreSQL %i", (major) => {
-  const server = useServer(major, {
-    settings: { autovacuum: "off", max_parallel_workers_per_gather: "0" },
-  });
-  const open: Session[] = [];
-  afterEach(() => Promise.all(open.splice(0).map((session) => session.close())));
-
-  /** A database with the extension and these tables; nothing of it is counted yet. */
-  async function database(sql = "", options: { version?: string } = {}): Promise<Session> {
-    const name = await server.createDatabase();
-    const session = await server.connect(name);
-    open.push(session);
-    const version = options.version === undefined ? "" : ` version '${options.version}'`;
-    await session.query(`create extension pg_stat_statements with schema public${version}`);
-    if (sql !== "") await session.query(sql);
-    await session.query("select public.pg_stat_statements_reset()");
-    return session;
-  }
-
-  /** Runs a statement so many times, as an application does: by itself, with parameters. */
-  async function times(
-    session: Session,
-    count: number,
-    sql: string,
-    values: (turn: number) => unknown[] = () => [],
-  ): Promise<void> {
-    for (let turn = 0; turn < count; turn++) await session.query(sql, values(turn));
-  }
+  const { server, database, another, closeAfterTest } = useWorkload(major);
 
   describe("what is counted", () => {
     it("is not assessable without the extension, and says what installs it", async () => {
       const session = await server.connect(await server.createDatabase());
-      open.push(session);
+      closeAfterTest(session);
       expect(await runCheck(slowStatements, session)).toMatchObject({
         verdict: "not-assessable",
         reason: "no statement is counted here: CREATE EXTENSION pg_stat_statements;",
@@ -86,9 +61,8 @@ describe.each(allMajors)("the workload of PostgreSQL %i", (major) => {
     await Promise.all(
       Object.entries(calls).flatMap(([sql, count]) =>
         Array.from({ length: count }, async () => {
-          const other = await server.connect(session.database);
+          const other = await another(session);
           await other.query(sql);
-          await other.close();
         }),
       ),
     );
