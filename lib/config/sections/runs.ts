@@ -35,7 +35,15 @@ export const runs = z
       stopOnFailure: false,
     }),
     weekly: run("What `pgkeep weekly` does", {
-      jobs: ["check-health", "back-up", "vacuum", "check-integrity", "drill-restore", "check-health"],
+      jobs: [
+        "check-health",
+        "back-up",
+        "vacuum",
+        "check-integrity",
+        "review-database",
+        "drill-restore",
+        "check-health",
+      ],
       stopOnFailure: false,
     }),
     "pre-deploy": run("What `pgkeep pre-deploy` does before a release", {
