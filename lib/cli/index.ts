@@ -8,6 +8,7 @@ import { registerHistory } from "./history.ts";
 import { registerInstall } from "./install.ts";
 import { registerMetrics } from "./metrics.ts";
 import { registerPools } from "./pools.ts";
+import { registerQueries } from "./queries.ts";
 import { registerRestore } from "./restore.ts";
 import { registerReview } from "./review.ts";
 import { registerRoles } from "./roles.ts";
@@ -23,6 +24,7 @@ export const commands: readonly Register[] = [
   registerRuns,
   registerHealth,
   registerReview,
+  registerQueries,
   registerHistory,
   registerForecast,
   registerMetrics,

@@ -1,0 +1,184 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { maskLiterals } from "../../lib/checks/mask-literals.ts";
+import type { QueriesDocument } from "../../lib/cli/queries.ts";
+import { collectHistory } from "../../lib/history/collect.ts";
+import type { Session } from "../../lib/ports/databases.ts";
+import { runCli, urlOf } from "../helpers/cli.ts";
+import { useServer } from "../helpers/postgres.ts";
+import { createLogin } from "../helpers/review.ts";
+import { daysPass } from "../history/time.ts";
+import { installed, password } from "../install/installed.ts";
+
+describe("pgkeep queries", () => {
+  const server = useServer();
+  const open: Session[] = [];
+  afterEach(() => Promise.all(open.splice(0).map((session) => session.close())));
+  const url = (database: string, login?: { user: string; password: string }) =>
+    urlOf(server.target(database, login) as Parameters<typeof urlOf>[0]);
+
+  async function used(name?: string): Promise<{ session: Session; database: string }> {
+    const database = await server.createDatabase(name);
+    const session = await server.connect(database);
+    open.push(session);
+    await session.query("create extension pg_stat_statements with schema public");
+    await session.query(
+      "create table public.notes as select n as id, repeat('x', 500) as body from generate_series(1, 2000) n",
+    );
+    await session.query("select public.pg_stat_statements_reset()");
+    for (let turn = 0; turn < 20; turn++) {
+      await session.query(
+        "select count(*) from public.notes where body <> 'sEcret' /*controller='notes',action='count'*/",
+      );
+    }
+    for (let turn = 0; turn < 60; turn++) await session.query("select id from public.notes limit $1", [3]);
+    return { session, database };
+  }
+
+  it("shows what takes the most time, without values, and where it comes from", async () => {
+    const { database } = await used(`qu"eries\n\u001b[31m`);
+    const run = await runCli(["queries", "top", "--url", url(database)]);
+    expect(run).toMatchObject({ code: 0, stderr: "" });
+    expect(run.stdout).toMatch(
+      /^qu"eries \[31m: statements by total since \d{4}-.*sessions busy on average\n/,
+    );
+    expect(run.stdout).toMatch(
+      / 20 .*select count\(\*\) from public\.notes where body <> \$1 {2}\[controller=notes action=count\]/,
+    );
+    expect(run.stdout).not.toContain("sEcret");
+    expect(run.stdout).not.toContain("\u001b");
+  });
+
+  it.each([
+    ["total", "count(*)"],
+    ["mean", "count(*)"],
+    ["calls", "select id"],
+    ["rows", "select id"],
+    ["io", "notes"],
+  ])("orders by %s", async (by, first) => {
+    const { session, database } = await used();
+    const run = await runCli([
+      "queries",
+      "top",
+      "--json",
+      "--by",
+      by,
+      "--limit",
+      "1",
+      "--url",
+      url(database),
+    ]);
+    const document = JSON.parse(run.stdout) as QueriesDocument;
+    expect(document).toMatchObject({ database, by, load: [], notes: [] });
+    expect(document.statements).toHaveLength(1);
+    expect(document.statements[0]?.statement).toContain(first);
+    const [total] = await session.query<{ ms: number }>(
+      "select sum(total_exec_time) as ms from public.pg_stat_statements where dbid = (select oid from pg_database where datname = current_database())",
+    );
+    expect(document.totalMilliseconds).toBeGreaterThan(0);
+    expect(document.totalMilliseconds).toBeLessThanOrEqual((total?.ms ?? 0) + 1);
+  });
+
+  it("shows those that are slow, and only those", async () => {
+    const { session, database } = await used();
+    await session.query("select pg_sleep(0.2)");
+    const slow = async (over: number) =>
+      JSON.parse(
+        (await runCli(["queries", "slow", "--json", "--over", String(over), "--url", url(database)])).stdout,
+      ) as QueriesDocument;
+    expect((await slow(150)).statements).toMatchObject([{ calls: 1, statement: "select pg_sleep($1)" }]);
+    expect((await slow(60_000)).statements).toEqual([]);
+    const run = await runCli(["queries", "slow", "--url", url(database)]);
+    expect(run.stdout).toContain("No statement of that kind has been counted.");
+  });
+
+  it("watches what happens between two looks", async () => {
+    const { session, database } = await used();
+    const watching = runCli([
+      "queries",
+      "watch",
+      "--every",
+      "1",
+      "--times",
+      "2",
+      "--json",
+      "--url",
+      url(database),
+    ]);
+    let isOver = false;
+    void watching.finally(() => {
+      isOver = true;
+    });
+    let calls = 0;
+    while (!isOver) {
+      await session.query("select id from public.notes where id = $1", [calls]);
+      calls += 1;
+    }
+    const document = JSON.parse((await watching).stdout);
+    expect(document.intervals).toHaveLength(2);
+    const [interval] = document.intervals;
+    expect(interval.callsPerSecond).toBeGreaterThan(1);
+    const watched = interval.statements.find((one: { statement: string }) =>
+      one.statement.endsWith("where id = $1"),
+    );
+    expect(watched.calls).toBeGreaterThan(0);
+    expect(watched.calls).toBeLessThanOrEqual(calls);
+    expect(JSON.stringify(document)).not.toContain("count(*)");
+  });
+
+  it("prints plain lines where there is no terminal, and ends with Ctrl-C", async () => {
+    const { database } = await used();
+    const stop = new AbortController();
+    const running = runCli(["queries", "watch", "--every", "1", "--url", url(database)], {
+      signal: stop.signal,
+    });
+    setTimeout(() => stop.abort(), 1_500);
+    const run = await running;
+    expect(run).toMatchObject({ code: 0, stderr: "" });
+    expect(run.stdout).toMatch(/^\d{4}-\S+ [\d.]+ calls\/s, [\d.]+ sessions busy, \d+ statements? shown\n/);
+    const refused = await runCli(["queries", "watch", "--json", "--url", url(database)]);
+    expect(refused).toMatchObject({ code: 2 });
+    expect(refused.stderr).toContain("--times");
+  });
+
+  it("says what is missing, and what a role cannot see", async () => {
+    const bare = await server.createDatabase();
+    const run = await runCli(["queries", "top", "--url", url(bare)]);
+    expect(run.code).toBe(3);
+    expect(run.stderr).toContain("CREATE EXTENSION pg_stat_statements;");
+    const { database } = await used();
+    const login = await createLogin(server, database);
+    const limited = await runCli(["queries", "top", "--url", url(database, login)]);
+    expect(limited.code).toBe(0);
+    expect(limited.stdout).toMatch(
+      /Note: \d+ statements of other roles are hidden from login_\d+: GRANT pg_monitor TO/,
+    );
+  });
+
+  it("shows the load day by day where history was collected", async () => {
+    const { database, names, as } = await installed(server);
+    const collect = (session: Session) =>
+      collectHistory({
+        session,
+        keepDays: 400,
+        keepStatementSnapshots: 35,
+        statements: 500,
+        mask: maskLiterals,
+        dryRun: false,
+      });
+    await as(names.monitoring, collect);
+    await as(undefined, (session) => daysPass(session, 1));
+    await as(names.monitoring, (session) => session.query("select pg_sleep(0.05)"));
+    await as(names.monitoring, collect);
+    const run = await runCli([
+      "queries",
+      "top",
+      "--json",
+      "--url",
+      url(database, { user: names.monitoring, password }),
+    ]);
+    const { load } = JSON.parse(run.stdout) as QueriesDocument;
+    expect(load).toHaveLength(1);
+    expect(load[0]?.seconds).toBeGreaterThan(80_000);
+    expect(load[0]?.calls).toBeGreaterThan(0);
+  });
+});
