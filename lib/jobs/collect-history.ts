@@ -32,7 +32,7 @@ const metricOf = {
 export const collectHistory = defineJob({
   name: "collect-history",
   summary: "Note sizes, counters and statements of the day, and forecast what runs out",
-  schedule: "15 1 * * *",
+  schedule: "50 2 * * *",
   supportsDryRun: true,
   describe: (report: CollectHistoryReport) => [
     ...describeCollected(report),

@@ -8,7 +8,7 @@ import { defineJob, done, failed, step } from "./job.ts";
 export const managePartitions = defineJob({
   name: "manage-partitions",
   summary: "Make partitions ahead, and detach, archive or drop old ones",
-  schedule: "15 1 * * *",
+  schedule: "15 5 * * *",
   supportsDryRun: true,
   role: "maintenance",
   parseArguments: parsePartitionArguments,
