@@ -40,6 +40,8 @@ export interface ReviewFinding extends Finding {
   origin?: string;
   /** Absent when no statement mends it. */
   fix?: Fix;
+  /** Set by the report, never by a check: somebody accepts it, so it does not count. */
+  suppressed?: { reason: string; expires?: string };
 }
 
 /** When the statistics began that "unused" and "slow" are about. */

@@ -2,6 +2,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { Option } from "commander";
 import { closest } from "fastest-levenshtein";
+import { parse } from "yaml";
 import type { Severity } from "../checks/check.ts";
 import { assessedAnything, hasFindingAtLeast, severities } from "../checks/health.ts";
 import type { ReviewCheck } from "../checks/review-check.ts";
@@ -12,6 +13,7 @@ import { compare, parseEarlier } from "../review/compare.ts";
 import { type Reviewed, reviewServers } from "../review/connect.ts";
 import type { ReviewReport } from "../review/run.ts";
 import { summarize } from "../review/summary.ts";
+import { parseSuppressions, type Suppression, suppress } from "../review/suppressions.ts";
 import { describeReview } from "../review/text.ts";
 import type { Cli, ExitCode, GlobalOptions, Register } from "./cli.ts";
 import { parseSeverity } from "./health.ts";
@@ -36,6 +38,7 @@ interface ReviewOptions extends GlobalOptions {
   budget: number;
   observe?: number;
   compare?: string;
+  suppressions?: string;
 }
 
 /** `pgkeep review`: what is wrong with a database, how sure that is, and the fix. Reads only. */
@@ -65,25 +68,31 @@ export const registerReview: Register = (program, cli) => {
     )
     .option("--budget <seconds>", "end after so many seconds", wholeNumber(1, 3_600), 60)
     .option("--observe <duration>", "look at the statements twice, so far apart: 60s, 5m", parseDuration)
+    .option("--suppressions <file>", "findings that do not count (default: review.suppressions)")
     .option("--compare <file>", "say what is new and what is fixed since an earlier review, by its JSON")
     .action(async (_: unknown, command) => {
       const options = command.optsWithGlobals() as ReviewOptions;
-      const earlierFile =
-        options.compare === undefined ? undefined : resolve(cli.workingDirectory, options.compare);
-      const earlier = earlierFile === undefined ? undefined : await readEarlier(earlierFile);
-      const report = await reviewEnvironment(await cli.open(options), {
-        ...(options.only === undefined ? {} : { checks: options.only }),
-        budgetSeconds: options.budget,
-        ...(options.observe === undefined ? {} : { observeSeconds: options.observe }),
-        signal: cli.signal,
-        everyReplica: options.replica !== undefined,
-        ...(cli.isTerminal ? { progress: ({ title }: ReviewCheck) => cli.note(title) } : {}),
-      });
-      if (earlierFile !== undefined && earlier !== undefined) {
-        report.comparison = compare(parseEarlier(earlier, earlierFile, report.database), report);
+      const environment = await cli.open(options);
+      try {
+        const earlier = await readGiven(options.compare, "--compare", cli);
+        const suppressions = await suppressionsOf(options, environment, cli);
+        const report = await reviewEnvironment(environment, {
+          ...(options.only === undefined ? {} : { checks: options.only }),
+          budgetSeconds: options.budget,
+          ...(options.observe === undefined ? {} : { observeSeconds: options.observe }),
+          signal: cli.signal,
+          everyReplica: options.replica !== undefined,
+          ...(cli.isTerminal ? { progress: ({ title }: ReviewCheck) => cli.note(title) } : {}),
+        });
+        if (earlier !== undefined) {
+          report.comparison = compare(parseEarlier(earlier.text, earlier.file, report.database), report);
+        }
+        if (suppressions !== undefined) suppress(report, suppressions);
+        await give(report, options, cli);
+        cli.setExitCode(exitCodeOf(report, options.failOn));
+      } finally {
+        await environment.close();
       }
-      await give(report, options, cli);
-      cli.setExitCode(exitCodeOf(report, options.failOn));
     });
 };
 
@@ -91,26 +100,48 @@ type Asked = Omit<Reviewed, "primary" | "replicas" | "config">;
 
 /** @throws PgkeepError `refused` where there is no database, `unreachable`, `authentication` … */
 export async function reviewEnvironment(environment: Environment, asked: Asked): Promise<ReviewReport> {
-  try {
-    const { primary, replicas } = environment.ports;
-    if (primary === undefined) {
-      throw new PgkeepError("refused", `${environment.description} has no database to ask`, {
-        remedy: "give --url postgres://…",
-      });
-    }
-    return await reviewServers({ ...asked, primary, replicas, config: environment.config });
-  } finally {
-    await environment.close();
+  const { primary, replicas } = environment.ports;
+  if (primary === undefined) {
+    throw new PgkeepError("refused", `${environment.description} has no database to ask`, {
+      remedy: "give --url postgres://…",
+    });
   }
+  return reviewServers({ ...asked, primary, replicas, config: environment.config });
 }
 
-/** @throws UsageError */
-async function readEarlier(file: string): Promise<string> {
+/** By the option, else by the setting; relative names count from the working directory. @throws UsageError */
+async function suppressionsOf(
+  options: ReviewOptions,
+  { config }: Environment,
+  cli: Cli,
+): Promise<Suppression[] | undefined> {
+  const given =
+    options.suppressions === undefined
+      ? await readGiven(config.review.suppressions, "review.suppressions", cli)
+      : await readGiven(options.suppressions, "--suppressions", cli);
+  if (given === undefined) return undefined;
+  let value: unknown;
   try {
-    return await readFile(file, "utf8");
+    value = parse(given.text);
   } catch (error) {
-    throw new UsageError(`the earlier review cannot be read: ${errorMessage(error)}`, {
-      remedy: "give the file that `pgkeep review --json` has written with --compare",
+    throw new UsageError(`${given.file} is no YAML: ${errorMessage(error)}`, { cause: error });
+  }
+  return parseSuppressions(value, given.file);
+}
+
+/** @param where the option or setting that names the file. @throws UsageError */
+async function readGiven(
+  name: string | undefined,
+  where: string,
+  cli: Cli,
+): Promise<{ file: string; text: string } | undefined> {
+  if (name === undefined) return undefined;
+  const file = resolve(cli.workingDirectory, name);
+  try {
+    return { file, text: await readFile(file, "utf8") };
+  } catch (error) {
+    throw new UsageError(`the file of ${where} cannot be read: ${errorMessage(error)}`, {
+      remedy: `give a file that exists with ${where}`,
       cause: error,
     });
   }

@@ -18,6 +18,7 @@ import { identifier } from "../postgres/identifiers.ts";
 import { versionText } from "../postgres/versions.ts";
 import type { Comparison } from "./compare.ts";
 import { noOverview, type Overview, readOverview } from "./overview.ts";
+import type { SuppressionsReport } from "./suppressions.ts";
 
 /** No single question may load a server for longer; what takes more is `not-assessable`. */
 const statementTimeoutMilliseconds = 2_000;
@@ -54,6 +55,8 @@ export interface ReviewReport {
   replicasUnseen?: { name: string; reason: string }[];
   /** With an earlier review of this database. */
   comparison?: Comparison;
+  /** What became of the file of suppressions. */
+  suppressions?: SuppressionsReport;
   /** Why some checks were not asked: the connection was lost, or the budget used up. */
   incomplete?: string;
   /** Sizes, cache, load and growth, for pictures; absent unless it was asked for. */
@@ -259,7 +262,7 @@ function unseen(reason: string): Asked {
 /** How sure, from most to least. */
 export const confidences: readonly Confidence[] = ["certain", "likely", "suspected"];
 
-/** All findings, what to do first on top: by severity, then by how sure. */
+/** All findings that nobody has suppressed, what to do first on top: by severity, then by how sure. */
 export function ordered(
   report: Pick<ReviewReport, "results">,
   severities: readonly Severity[],
@@ -268,6 +271,7 @@ export function ordered(
     severities.indexOf(severity) * confidences.length + confidences.indexOf(confidence);
   return report.results
     .flatMap(({ findings }) => findings)
+    .filter(({ suppressed }) => suppressed === undefined)
     .map((finding, index) => ({ finding, index }))
     .sort((a, b) => rank(a.finding) - rank(b.finding) || a.index - b.index)
     .map(({ finding }) => finding);

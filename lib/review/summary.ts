@@ -3,7 +3,7 @@ import { type HealthSummary, severities } from "../checks/health.ts";
 import type { ReviewFinding } from "../checks/review-check.ts";
 import { ordered, type ReviewReport } from "./run.ts";
 
-/** All findings, what to do first on top. */
+/** The findings that count, what to do first on top. */
 export function whatToDo(report: Pick<ReviewReport, "results">): ReviewFinding[] {
   return ordered(report, severities);
 }

@@ -5,6 +5,7 @@ import { countText, durationText } from "../words.ts";
 import type { Comparison, KnownFinding } from "./compare.ts";
 import type { ReviewReport } from "./run.ts";
 import { bySeverity, obstacles, summarize, whatToDo } from "./summary.ts";
+import type { Suppression, SuppressionsReport } from "./suppressions.ts";
 
 /** Of findings of one check and severity, the first is shown whole and so many more by their title. */
 const shownTitles = 5;
@@ -26,7 +27,7 @@ export function describeReview(report: ReviewReport): string[] {
     lines.push(`Not asked: the replica ${printable(name)}: ${printable(reason)}`);
   }
   if (report.window.seconds !== null) {
-    lines.push(`Statistics count since ${durationText(report.window.seconds)}.`);
+    lines.push(`Statistics go back ${durationText(report.window.seconds)}.`);
   }
   if (report.comparison !== undefined) lines.push("", ...describeComparison(report.comparison));
   for (const group of groups(whatToDo(report))) lines.push("", ...describeGroup(group));
@@ -35,6 +36,7 @@ export function describeReview(report: ReviewReport): string[] {
     lines.push("", "Not assessable:");
     for (const [reason, checks] of unseen) lines.push(`  ${printable(reason)}`, `    ${checks.join(", ")}`);
   }
+  if (report.suppressions !== undefined) lines.push(...describeSuppressions(report.suppressions));
   const good = report.results.flatMap((result) => result.good);
   if (good.length > 0) lines.push("", "Done well:", ...good.map((sentence) => `  ${printable(sentence)}`));
   return lines;
@@ -57,6 +59,29 @@ function describeComparison(comparison: Comparison): string[] {
     ...titles("New:", comparison.new),
     ...titles("Fixed:", fixed),
     ...titles("Unknown, because its check could not be assessed now:", unknown),
+  ];
+}
+
+function describeSuppressions({ used, expired, stale, endless }: SuppressionsReport): string[] {
+  const lines = (head: string, list: readonly (Suppression & { findings?: number })[]) =>
+    list.length === 0
+      ? []
+      : [
+          "",
+          head,
+          ...list.map(({ key, reason, expires, findings }) =>
+            [
+              `  ${printable(key)}: ${printable(reason)}`,
+              expires === undefined ? "" : ` (until ${expires})`,
+              findings === undefined ? "" : `: ${countText(findings, "finding")}`,
+            ].join(""),
+          ),
+        ];
+  return [
+    ...lines("Suppressed:", used),
+    ...lines("Suppressions that are over, so that what they match counts again:", expired),
+    ...lines("Suppressions that match nothing: delete them", stale),
+    ...lines("Suppressions without an end: give each `expires`", endless),
   ];
 }
 

@@ -55,8 +55,33 @@ describe("pgkeep review", () => {
     expect(other).toMatchObject({ code: 2, stdout: "" });
   });
 
+  it("does not count what a file accepts, by option or by setting", async () => {
+    const database = await server.createDatabase();
+    const session = await server.connect(database);
+    await session.query("create table public.t (a int)");
+    await session.query("create index one on public.t (a)");
+    await session.query("create index two on public.t (a)");
+    await session.close();
+    const accepted = "suppressions:\n  - { key: duplicate-indexes/*, reason: known, expires: 2999-12-31 }\n";
+    writeFileSync(join(scratch, "accepted.yaml"), accepted);
+    writeFileSync(join(scratch, "pgkeep.yaml"), "review: { suppressions: accepted.yaml }\n");
+    const args = ["review", "--only", "duplicate-indexes", "--fail-on", "low", "--url", url(database)];
+    expect((await runCli(args)).code).toBe(1);
+    const byOption = await runCli([...args, "--suppressions", join(scratch, "accepted.yaml")]);
+    expect(byOption.code).toBe(0);
+    expect(byOption.stdout).toContain(
+      "Suppressed:\n  duplicate-indexes/*: known (until 2999-12-31): 1 finding\n",
+    );
+    expect((await runCli(args, { workingDirectory: scratch })).code).toBe(0);
+    writeFileSync(join(scratch, "broken.yaml"), "a: [");
+    const broken = await runCli([...args, "--suppressions", join(scratch, "broken.yaml")]);
+    expect(broken).toMatchObject({ code: 2, stdout: "" });
+    expect(broken.stderr).toContain("broken.yaml is no YAML");
+  });
+
   it.each([
-    [["--compare", "/nowhere.json"], "the earlier review cannot be read"],
+    [["--compare", "/nowhere.json"], "the file of --compare cannot be read"],
+    [["--suppressions", "/nowhere.yaml"], "the file of --suppressions cannot be read"],
     [["--only", "no-such-check"], "--only names no check of the review"],
     [["--fail-on", "bad"], "is not a severity"],
     [["--observe", "2h"], "is no time to observe for"],

@@ -9,7 +9,7 @@ describe("the text of a review", () => {
     expect(text([resultOf("a", { good: ["Every table has a primary key."] }), resultOf("b")])).toBe(
       [
         "shop: PostgreSQL 17.10, primary: nothing found; 2 of 2 checks passed; 1.5 s",
-        "Statistics count since 20 d 0 h.",
+        "Statistics go back 20 d 0 h.",
         "",
         "Done well:",
         "  Every table has a primary key.",

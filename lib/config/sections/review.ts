@@ -9,5 +9,12 @@ export const review = z
     keepReports: whole(1, 520)
       .default(26)
       .describe("Reports of review-database that are kept in the database; the newest is compared with"),
+    suppressions: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "File of findings that `pgkeep review` shall not count, each with a reason and a last day (docs/review.md); a relative name counts from where it is run",
+      ),
   })
   .meta({ id: "review", description: "The review, as a job and as a command" });
