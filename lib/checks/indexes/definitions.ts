@@ -4,6 +4,9 @@ import { SqlState } from "../../postgres/sqlstate.ts";
 import type { Fix, ReviewContext } from "../review-check.ts";
 import { type IndexCatalogue, type IndexEntry, treeOf } from "./catalogue.ts";
 
+/** More cannot be read within a statement's time. */
+const mostDefinitions = 5_000;
+
 /**
  * `CREATE INDEX …` of each index, by OID. Reading one takes ACCESS SHARE on its table: those of tables that
  * somebody has locked, or waits to lock, exclusively are left out.
@@ -22,7 +25,7 @@ export async function readDefinitions(
             select l.relation from pg_locks l
              where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.relation is not null
                and l.database = (select d.oid from pg_database d where d.datname = current_database()))`,
-      [oids],
+      [oids.slice(0, mostDefinitions)],
     );
     return new Map(rows.map(({ oid, definition }) => [oid, definition]));
   } catch (error) {
@@ -79,7 +82,7 @@ function droppingOf(
       return {
         sql,
         lock,
-        rollback: `the statement of SELECT pg_get_indexdef(${literal(name)}::regclass) from before: the table is locked now`,
+        rollback: `the statement of SELECT pg_get_indexdef(${literal(name)}::regclass) from before: it could not be read now, as the table is locked or too many were asked for`,
       };
     }
     // PostgreSQL writes the index of a partitioned table with ON ONLY, which makes no parts: they are attached.
