@@ -1,6 +1,8 @@
-import { qualified } from "../../postgres/identifiers.ts";
+import type { Session } from "../../ports/databases.ts";
+import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { bytesText, countText } from "../../words.ts";
-import type { Severity } from "../check.ts";
+import type { Confidence, Severity } from "../check.ts";
+import type { PlanNode } from "../generic-plan.ts";
 import { creationOf, FreeNames } from "../indexes/creations.ts";
 import { writesOf } from "../indexes/weigh.ts";
 import { round } from "../outcome.ts";
@@ -65,8 +67,10 @@ export const missingIndexes = workloadCheck({
     const until = context.budget.left() - mostMilliseconds;
     const costly = seen.statements.filter((statement) => isCostly(statement, seen)).slice(0, mostStatements);
     const proposals: Proposal[] = [];
+    const unreadable = new Set<string>();
     let planned = 0;
     let unplanned = 0;
+    let refused = 0;
     for (const statement of costly) {
       for (const need of needsOf(statement, tables, smallestRows)) {
         if ((need.table.entry?.pages ?? 0) < smallestPages) continue;
@@ -74,8 +78,20 @@ export const missingIndexes = workloadCheck({
           unplanned += 1;
           continue;
         }
+        if (!need.table.readable) {
+          unreadable.add(`${need.table.schema}.${need.table.name}`);
+          continue;
+        }
+        const asked = await firstPlan(context.session, [
+          plannable(statement, tables),
+          lookupOf(need.table, need.conditions),
+        ]);
+        if (asked === undefined) {
+          refused += 1;
+          continue;
+        }
         planned += 1;
-        const proposal = await propose(seen, statement, need, hypopg?.schema);
+        const proposal = await propose(seen, statement, need, asked, hypopg?.schema);
         if (proposal !== undefined) proposals.push(proposal);
       }
     }
@@ -86,15 +102,33 @@ export const missingIndexes = workloadCheck({
       facts: {
         costlyStatements: costly.length,
         planned,
+        ...(refused === 0 ? {} : { notPlannable: refused }),
         proved: hypopg === undefined ? "by plans (CREATE EXTENSION hypopg proves more)" : "with hypopg",
       },
-      ...(unplanned === 0
-        ? {}
-        : { obstacle: `${unplanned} of ${planned + unplanned} look-ups were not planned for lack of time` }),
+      obstacle: obstacleOf(unreadable, planned, unplanned, context.session.user),
       good: ["The costliest statements find their rows by indexes."],
     };
   },
 });
+
+function obstacleOf(
+  unreadable: ReadonlySet<string>,
+  planned: number,
+  unplanned: number,
+  user: string,
+): string | undefined {
+  const reasons = [
+    ...(unreadable.size === 0
+      ? []
+      : [
+          `the role ${user} may not plan look-ups in ${countText(unreadable.size, "table")} (${[...unreadable].slice(0, 3).join(", ")}): GRANT pg_read_all_data TO ${identifier(user)};`,
+        ]),
+    ...(unplanned === 0
+      ? []
+      : [`${unplanned} of ${planned + unplanned} look-ups were not planned for lack of time`]),
+  ];
+  return reasons.length === 0 ? undefined : reasons.join("; ");
+}
 
 function isCostly(statement: Parsed, { workload }: Seen): boolean {
   return (
@@ -108,12 +142,10 @@ async function propose(
   { context: { session }, tables }: Seen,
   statement: Parsed,
   need: Need,
+  { question, plan }: Planned,
   hypopg: string | undefined,
 ): Promise<Proposal | undefined> {
   const { table } = need;
-  const asked = await firstPlan(session, [plannable(statement, tables), lookupOf(table, need.conditions)]);
-  if (asked === undefined) return undefined;
-  const { question, plan } = asked;
   if (hypopg !== undefined && table.kind !== "p") {
     let best: Proposal | undefined;
     let bestCost = plan["Total Cost"] * worthwhileShare;
@@ -142,7 +174,15 @@ async function propose(
   return byPlan(session, statement, need, planText(plan));
 }
 
-async function firstPlan(session: Seen["context"]["session"], questions: readonly (Question | undefined)[]) {
+interface Planned {
+  question: Question;
+  plan: PlanNode;
+}
+
+async function firstPlan(
+  session: Session,
+  questions: readonly (Question | undefined)[],
+): Promise<Planned | undefined> {
   for (const question of questions) {
     if (question === undefined) continue;
     const plan = await planOf(session, question);
@@ -153,7 +193,7 @@ async function firstPlan(session: Seen["context"]["session"], questions: readonl
 
 /** Without hypopg: the planner's own estimate of how few rows the candidate's columns leave. */
 async function byPlan(
-  session: Seen["context"]["session"],
+  session: Session,
   statement: Parsed,
   { table, conditions, candidates }: Need,
   before: string,
@@ -244,6 +284,12 @@ function severityOf(share: number, isProved: boolean, writesMore: boolean): Seve
   return share >= 5 ? "medium" : "low";
 }
 
+/** Without statistics the planner guesses; so does its plan. */
+function confidenceOf({ isProved, candidate }: Proposal): Confidence {
+  const isAnalyzed = candidate.columns.every(({ distinct }) => distinct !== null);
+  return isProved ? (isAnalyzed ? "certain" : "likely") : isAnalyzed ? "likely" : "suspected";
+}
+
 function finding(proposal: Proposal, seen: Seen, names: FreeNames): ReviewFinding {
   const { table, candidate, statements, isProved, bytes } = proposal;
   const { workload, tables, context } = seen;
@@ -279,7 +325,7 @@ function finding(proposal: Proposal, seen: Seen, names: FreeNames): ReviewFindin
     check: "missing-indexes",
     key: `missing-indexes/${table.schema}.${table.name}(${columns.join(",")})`,
     severity: severityOf(share, isProved, writesMore),
-    confidence: isProved ? "certain" : "likely",
+    confidence: confidenceOf(proposal),
     object: {
       schema: table.schema,
       table: table.name,

@@ -167,6 +167,21 @@ describe.each(allMajors)("the workload of PostgreSQL %i", (major) => {
       expect(await runCheck(missingIndexes, session)).toMatchObject({ verdict: "pass", findings: [] });
     });
 
+    it("cannot be told by a role that may not read the tables, nor for sure without statistics", async () => {
+      const session = await database(orders("public.orders"));
+      await times(session, 120, 'select note from public.orders where "customer id" = $1', (turn) => [turn]);
+      const login = await createLogin(server, session.database, ["pg_monitor"]);
+      const other = await server.connect(session.database, login);
+      expect(await runCheck(missingIndexes, other)).toMatchObject({
+        verdict: "not-assessable",
+        reason: `the role ${login.user} may not plan look-ups in 1 table (public.orders): GRANT pg_read_all_data TO "${login.user}";`,
+      });
+      await other.close();
+      await session.query("delete from pg_statistic where starelid = 'public.orders'::regclass");
+      const { findings } = await runCheck(missingIndexes, session);
+      expect(findings.map(({ confidence }) => confidence)).toEqual(["suspected"]);
+    });
+
     it("never plan what could run a function of somebody else's", async () => {
       const session = await database(orders("public.orders"));
       await session.query("create sequence public.witness");
