@@ -2,8 +2,10 @@ import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { majorOf } from "../../postgres/versions.ts";
 import { concludeReview, type ReviewCheck, type ReviewFinding } from "../review-check.ts";
 import { userRelation } from "../user-objects.ts";
+import { readConstraintDefinitions } from "./definitions.ts";
 
 interface NotEnforced {
+  oid: number;
   name: string;
   type: string;
   schema: string;
@@ -19,20 +21,30 @@ interface Disabled extends NotEnforced {
   states: string[];
 }
 
+/** Whose sessions skip all of them; a setting of the database is everybody's. */
+interface Switched {
+  ofAll: boolean;
+  role: string;
+  database: string;
+}
+
 /**
  * Constraints that are written down and not kept: NOT ENFORCED (18), and foreign keys whose triggers somebody has
- * switched off (`ALTER TABLE … DISABLE TRIGGER ALL`, as loads do) and not on again.
+ * switched off (`ALTER TABLE … DISABLE TRIGGER ALL`, as loads do) and not on again, for a table or, by
+ * `session_replication_role`, for a role.
  */
 export const notEnforcedConstraints: ReviewCheck = {
   name: "not-enforced-constraints",
   title: "Is every constraint enforced?",
   area: "constraints",
-  async run({ session }) {
+  async run(context) {
+    const { session } = context;
     const declared =
       majorOf(session.serverVersionNumber) < 18
         ? []
         : await session.query<NotEnforced>(
-            `select con.conname::text as name, con.contype::text as type, n.nspname::text as schema, c.relname::text as table
+            `select con.oid::int8 as oid, con.conname::text as name, con.contype::text as type,
+                    n.nspname::text as schema, c.relname::text as table
                from pg_constraint con
                join pg_class c on c.oid = con.conrelid
                join pg_namespace n on n.oid = c.relnamespace
@@ -46,8 +58,8 @@ export const notEnforcedConstraints: ReviewCheck = {
          union all
          select root.oid, con.oid from root join pg_constraint con on con.conparentid = root.constraint_oid
        )
-       select con.conname::text as name, con.contype::text as type, n.nspname::text as schema, c.relname::text as table,
-              array_agg(tn.nspname::text order by t.oid) as "onSchemas", array_agg(tc.relname::text order by t.oid) as "onTables",
+       select con.oid::int8 as oid, con.conname::text as name, con.contype::text as type,
+              n.nspname::text as schema, c.relname::text as table, array_agg(tn.nspname::text order by t.oid) as "onSchemas", array_agg(tc.relname::text order by t.oid) as "onTables",
               array_agg(t.tgname::text order by t.oid) as triggers, array_agg(t.tgenabled::text order by t.oid) as states
          from pg_trigger t
          join root on root.constraint_oid = t.tgconstraint
@@ -60,20 +72,69 @@ export const notEnforcedConstraints: ReviewCheck = {
         group by con.oid, con.conname, con.contype, n.nspname, c.relname
         order by 3, 4, 1`,
     );
+    const definitions = await readConstraintDefinitions(
+      context,
+      declared.map((one) => one.oid),
+    );
+    const switched = await session.query<Switched>(
+      `select s.setrole = 0 as "ofAll", coalesce(r.rolname::text, '') as role, coalesce(d.datname::text, '') as database
+         from pg_db_role_setting s
+         left join pg_roles r on r.oid = s.setrole
+         left join pg_database d on d.oid = s.setdatabase
+        where s.setdatabase in (0, (select oid from pg_database where datname = current_database()))
+          and exists (select from unnest(s.setconfig) as c(setting) where c.setting = 'session_replication_role=replica')
+        order by 2, 3`,
+    );
     return concludeReview({
-      facts: { notEnforced: declared.length, disabled: disabled.length },
-      findings: [...declared.map(ofDeclaration), ...disabled.map(ofTriggers)],
+      facts: { notEnforced: declared.length, disabled: disabled.length, switchedOffFor: switched.length },
+      findings: [
+        ...switched.map(ofSetting),
+        ...declared.map((one) => ofDeclaration(one, definitions.get(one.oid))),
+        ...disabled.map(ofTriggers),
+      ],
       good: ["Every constraint is enforced."],
     });
   },
 };
 
-function ofDeclaration(one: NotEnforced): ReviewFinding {
+function ofSetting({ ofAll, role, database }: Switched): ReviewFinding {
+  const scope = ofAll
+    ? `DATABASE ${identifier(database)}`
+    : `ROLE ${identifier(role)}${database === "" ? "" : ` IN DATABASE ${identifier(database)}`}`;
+  const who = ofAll ? "everybody" : role;
+  const up = [`ALTER ${scope} RESET session_replication_role;`];
+  const down = [`ALTER ${scope} SET session_replication_role = 'replica';`];
+  return {
+    check: "not-enforced-constraints",
+    key: `not-enforced-constraints/session_replication_role/${role}@${database}`,
+    severity: "high",
+    confidence: "certain",
+    object: { name: "session_replication_role", ...(ofAll ? {} : { role }) },
+    title: `sessions of ${who} check no foreign key: session_replication_role is replica for them`,
+    evidence: {
+      setting: "session_replication_role=replica",
+      role: ofAll ? "all" : role,
+      database: database || "all",
+    },
+    impact: "Their writes fire no trigger and check no foreign key, in any table.",
+    blastRadius: `every write by ${who}`,
+    rootCause: "The setting was made for a load or a logical replication and kept.",
+    prevention: "SET session_replication_role in the session that loads, never for a role or a database.",
+    effort: "hours",
+    remediation: {
+      sql: `${up.join("\n")}\n-- Rows that were written meanwhile were not checked.`,
+      lock: "none; sessions that are connected keep the old value",
+      rollback: down.join("\n"),
+    },
+    fix: { up, down, proof: ["pg_db_role_setting has session_replication_role=replica"] },
+  };
+}
+
+function ofDeclaration(one: NotEnforced, definition: string | undefined): ReviewFinding {
   const name = qualified(one.schema, one.table);
   const constraint = identifier(one.name);
   const isKey = one.type === "f";
-  const up = [`ALTER TABLE ${name} ALTER CONSTRAINT ${constraint} ENFORCED;`];
-  const down = [`ALTER TABLE ${name} ALTER CONSTRAINT ${constraint} NOT ENFORCED;`];
+  const repair = enforcing(name, constraint, definition);
   return {
     check: "not-enforced-constraints",
     key: `not-enforced-constraints/${one.schema}.${one.table}.${one.name}`,
@@ -87,26 +148,36 @@ function ofDeclaration(one: NotEnforced): ReviewFinding {
     rootCause: "It was declared NOT ENFORCED, as documentation or to make a load faster.",
     prevention: "Enforce it, or write it down as a comment instead of a constraint.",
     effort: "hours",
-    remediation: isKey
-      ? {
-          sql: up.join("\n"),
-          lock: "SHARE ROW EXCLUSIVE on both tables while the rows are checked: writes wait",
-          rollback: down.join("\n"),
-        }
-      : {
-          sql: `-- with the expression of ${constraint}:\nALTER TABLE ${name} ADD CONSTRAINT … CHECK (…) NOT VALID;\nALTER TABLE ${name} VALIDATE CONSTRAINT …;\nALTER TABLE ${name} DROP CONSTRAINT ${constraint};`,
-          lock: "ACCESS EXCLUSIVE on the table for a moment, then SHARE UPDATE EXCLUSIVE while the rows are checked",
-          rollback: "drop the new constraint and add the old one again",
-        },
-    ...(isKey
+    remediation: { sql: repair.up.join("\n"), lock: repair.lock, rollback: repair.down.join("\n") },
+    ...(definition !== undefined
       ? {
           fix: {
-            up,
-            down,
-            proof: ["the statement checks every row, and changes nothing when one breaks it"],
+            up: repair.up,
+            down: repair.down,
+            proof: ["every row is checked, and nothing changes when one breaks it"],
           },
         }
       : {}),
+  };
+}
+
+interface Repair {
+  up: string[];
+  down: string[];
+  lock: string;
+}
+
+/**
+ * In two steps, because ALTER CONSTRAINT … ENFORCED reads the rows under ACCESS EXCLUSIVE, and for checks there is no
+ * such statement (18).
+ */
+function enforcing(name: string, constraint: string, definition: string | undefined): Repair {
+  const rule = definition?.replace(/ NOT ENFORCED$/, "") ?? "… as it is declared …";
+  const drop = `ALTER TABLE ${name} DROP CONSTRAINT ${constraint}, ADD CONSTRAINT ${constraint} ${rule}`;
+  return {
+    up: [`${drop} NOT VALID;`, `ALTER TABLE ${name} VALIDATE CONSTRAINT ${constraint};`],
+    down: [`${drop} NOT ENFORCED;`],
+    lock: "ACCESS EXCLUSIVE on the table, and on the one that a foreign key refers to, for a moment; SHARE UPDATE EXCLUSIVE while the rows are checked",
   };
 }
 

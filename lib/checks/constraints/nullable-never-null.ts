@@ -57,11 +57,12 @@ async function withoutNull(
   if (first === undefined || first.rows > countableRows || budget.left() < reserveMilliseconds)
     return undefined;
   const asked = columns.map(
-    ({ column }, at) =>
-      `not exists (select from ${qualified(first.schema, first.table)} where ${identifier(column)} is null) as "${at}"`,
+    ({ column }, at) => `not coalesce(bool_or(${identifier(column)} is null), false) as "${at}"`,
   );
   try {
-    const [row] = await session.query<Record<string, boolean>>(`select ${asked.join(", ")}`);
+    const [row] = await session.query<Record<string, boolean>>(
+      `select ${asked.join(", ")} from ${qualified(first.schema, first.table)}`,
+    );
     return new Set(columns.filter((_, at) => row?.[String(at)] === true).map(({ column }) => column));
   } catch (error) {
     if (error instanceof PgkeepError && error.code !== "unreachable" && !signal.aborted) return undefined;

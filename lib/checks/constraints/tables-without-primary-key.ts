@@ -2,6 +2,7 @@ import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { majorOf } from "../../postgres/versions.ts";
 import { countText } from "../../words.ts";
 import type { Severity } from "../check.ts";
+import { cutName } from "../indexes/creations.ts";
 import { readTables, type TableEntry } from "../indexes/tables.ts";
 import { concludeReview, type Fix, type ReviewCheck, type ReviewFinding } from "../review-check.ts";
 import { userRelation } from "../user-objects.ts";
@@ -138,10 +139,11 @@ function repairOf(one: Keyless, name: string): Repair {
   }
   const columns = one.candidateColumns.map(identifier).join(", ");
   if (one.kind === "p") {
+    const key = identifier(cutName(one.table, "_pkey"));
     return {
-      sql: `ALTER TABLE ${name} ADD PRIMARY KEY (${columns});`,
+      sql: `ALTER TABLE ${name} ADD CONSTRAINT ${key} PRIMARY KEY (${columns});`,
       lock: "ACCESS EXCLUSIVE on the table and its partitions while the index is built",
-      rollback: `ALTER TABLE ${name} DROP CONSTRAINT …; with the name that it was given`,
+      rollback: `ALTER TABLE ${name} DROP CONSTRAINT ${key};`,
     };
   }
   const index = identifier(one.candidate);
@@ -155,7 +157,7 @@ function repairOf(one: Keyless, name: string): Repair {
     ];
     return { sql: up.join("\n"), lock: moment, rollback: down.join("\n"), fix: { up, down, proof } };
   }
-  const added = identifier(`${one.table}_pk`.slice(-60));
+  const added = identifier(cutName(one.table, "_pkey"));
   const up = [
     `CREATE UNIQUE INDEX CONCURRENTLY ${added} ON ${name} (${columns});`,
     `ALTER TABLE ${name} ADD CONSTRAINT ${added} PRIMARY KEY USING INDEX ${added};`,

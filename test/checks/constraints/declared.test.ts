@@ -231,6 +231,16 @@ describe.each(allMajors)("what is declared, PostgreSQL %i", (major) => {
       ]);
     });
 
+    it("finds roles whose sessions skip all of them", async () => {
+      await schema("select 1");
+      await session.query(`create role "load""er"`);
+      await session.query(`alter role "load""er" set session_replication_role = replica`);
+      const { findings } = await runCheck(check, session);
+      expect(findings).toMatchObject([{ severity: "high", object: { role: 'load"er' } }]);
+      await expectMended(check, session, findings[0]);
+      await session.query(`alter role "load""er" reset all`);
+    });
+
     it.runIf(major >= 18)("finds what is declared NOT ENFORCED, and enforces foreign keys", async () => {
       await schema(`
         create table s.p (id int primary key);
@@ -239,6 +249,7 @@ describe.each(allMajors)("what is declared, PostgreSQL %i", (major) => {
       `);
       const { findings } = await runCheck(check, session);
       expect(findings.map(({ object }) => object.name)).toEqual(["ch", "k"]);
+      await expectMended(check, session, findings[0]);
       await expectMended(check, session, findings[1]);
       expect(await runCheck(notValidConstraints, session)).toMatchObject({ verdict: "pass" });
     });

@@ -197,6 +197,15 @@ describe.each(allMajors.filter((major) => [14, 17, 18].includes(major)))(
           });
         }
         await guest.close();
+        const reader = await createLogin(server, database, ["pg_read_all_data"]);
+        await session.query(`alter table s."ta'ble" enable row level security`);
+        const shielded = await server.connect(database, reader);
+        expect(await runCheck(checkCandidates, shielded)).toMatchObject({
+          verdict: "not-assessable",
+          reason: `row security hides the statistics of 1 table from ${reader.user}: ALTER ROLE "${reader.user}" BYPASSRLS;`,
+        });
+        await shielded.close();
+        await session.query(`alter table s."ta'ble" disable row level security`);
         await session.query("create table s.fresh as select g as a from generate_series(1, 20000) g");
         await session.query("alter table s.fresh set (autovacuum_enabled = false)");
         await flushStatistics(session);
