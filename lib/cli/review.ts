@@ -11,6 +11,7 @@ import type { Environment } from "../environment.ts";
 import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
 import { compare, parseEarlier } from "../review/compare.ts";
 import { type Reviewed, reviewServers } from "../review/connect.ts";
+import { renderMarkdown } from "../review/markdown.ts";
 import type { ReviewReport } from "../review/run.ts";
 import { summarize } from "../review/summary.ts";
 import { parseSuppressions, type Suppression, suppress } from "../review/suppressions.ts";
@@ -23,12 +24,13 @@ import { wholeNumber } from "./options.ts";
 const formats = {
   text: { extension: "txt", render: (report: ReviewReport) => describeReview(report).join("\n") },
   json: { extension: "json", render: (report: ReviewReport) => JSON.stringify(report, null, 2) },
+  markdown: { extension: "md", render: (report: ReviewReport) => renderMarkdown(report).trimEnd() },
 } as const;
 
 type Format = keyof typeof formats;
 
 /** Of files, unless --format says otherwise. */
-const fileFormat: Format = "text";
+const fileFormat: Format = "markdown";
 
 interface ReviewOptions extends GlobalOptions {
   format?: Format;
