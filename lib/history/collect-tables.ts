@@ -10,18 +10,22 @@ with recursive tree (oid, root) as (
   select c.oid, c.oid from pg_partitioned_table p join pg_class c on c.oid = p.partrelid where not c.relispartition
   union all
   select i.inhrelid, t.root from tree t join pg_inherits i on i.inhparent = t.oid
+), relations as materialized (
+  select oid, relname, relnamespace, relkind, relpages, reltuples, reltoastrelid
+    from pg_class where relkind in ('r', 'm', 'p', 't') and relpersistence <> 't'
+), their_indexes as materialized (
+  select x.indrelid, i.oid, i.relname, i.relpages, i.relnamespace
+    from pg_index x join pg_class i on i.oid = x.indexrelid
+   where i.relkind = 'i' and i.relpersistence <> 't' and i.relnamespace <> 'pg_catalog'::regnamespace
 ), indexes as materialized (
   select o.indrelid as table_oid, array_agg(o.oid) as oids, array_agg(o.relname::text) as names,
          array_agg(o.relpages) as page_counts, array_agg(pg_stat_get_numscans(o.oid)) as scans
-    from (select x.indrelid, i.oid, i.relname, i.relpages
-            from pg_index x join pg_class i on i.oid = x.indexrelid
-           where i.relkind = 'i' and i.relpersistence <> 't' and i.relnamespace not in ('pg_toast'::regnamespace, 'pg_catalog'::regnamespace)
-           order by x.indrelid, i.oid) o
+    from (select * from their_indexes where relnamespace <> 'pg_toast'::regnamespace order by indrelid, oid) o
    group by o.indrelid
 ), toasts as materialized (
   select t.oid, t.relpages + sum(i.relpages)::int as pages
-    from pg_class t join pg_index x on x.indrelid = t.oid join pg_class i on i.oid = x.indexrelid
-   where t.relkind = 't' and t.relpersistence <> 't'
+    from relations t join their_indexes i on i.indrelid = t.oid
+   where t.relkind = 't'
    group by t.oid, t.relpages
 ), keys as materialized (
   select k.table_oid, array_agg(k.number) as columns, array_agg(k.position) as positions
@@ -40,14 +44,13 @@ with recursive tree (oid, root) as (
          coalesce(i.oids, '{}') as index_oids, coalesce(i.names, '{}') as index_names,
          coalesce(i.page_counts, '{}') as index_pages, coalesce(i.scans, '{}') as index_scans,
          coalesce(k.columns, '{}') as key_columns, coalesce(k.positions, '{}') as key_values
-    from pg_class c
+    from relations c
     join pg_namespace n on n.oid = c.relnamespace
     left join tree t on t.oid = c.oid
     left join toasts toast on toast.oid = c.reltoastrelid
     left join indexes i on i.table_oid = c.oid
     left join keys k on k.table_oid = c.oid
-   where c.relkind in ('r', 'm', 'p') and c.relpersistence <> 't'
-     and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   where c.relkind <> 't' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 ), compared as materialized (
   select p.*, h.table_oid is null as is_new, h.since_day as old_since, h.first_day as old_first
     from present p left join pgkeep.history_table h on h.table_oid = p.table_oid and h.gone_day is null

@@ -232,6 +232,32 @@ describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
     expect(u?.samples[0]?.keys).toEqual([{ number: 1, value: 1 }]);
   });
 
+  outermost("takes a table with a leftover index of its TOAST table for one", async () => {
+    const shop = await shopWith("create table t (id int primary key, long text)");
+    const writer = await server.connect(shop.database);
+    await writer.query("begin");
+    await writer.query("insert into public.t values (1)");
+    const rebuilt = shop.as(undefined, async (session) => {
+      await session.query("set lock_timeout = '100ms'");
+      await session.query("reindex table concurrently public.t");
+    });
+    await expect(rebuilt).rejects.toThrow("lock timeout");
+    await writer.query("commit");
+    await writer.close();
+    await asMonitoring(shop, collect);
+    const [toast] = await shop.as(undefined, (session) =>
+      session.query(
+        `select count(*)::int as indexes from pg_index x join pg_class c on c.reltoastrelid = x.indrelid
+          where c.oid = 'public.t'::regclass`,
+      ),
+    );
+    expect(toast).toEqual({ indexes: 2 });
+    const tables = await asMonitoring(shop, (session) =>
+      readTableHistory(session, { names: [{ schema: "public", table: "t" }] }),
+    );
+    expect(tables.map(({ samples }) => samples[0]?.indexes.length)).toEqual([2]);
+  });
+
   it("keeps no literal and no password of any statement", async () => {
     const shop = await shopWith("create table t (a int)");
     await shop.as(undefined, async (session) => {
