@@ -2,13 +2,13 @@ import { PgkeepError } from "../../errors.ts";
 import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { readIndexCatalogue } from "../indexes/catalogue.ts";
 import { cutName } from "../indexes/creations.ts";
+import { proofTime } from "../proof-time.ts";
 import { concludeReview, type ReviewCheck, type ReviewContext, type ReviewFinding } from "../review-check.ts";
 import { type ColumnStatistics, leastRows, readColumnStatistics } from "./column-statistics.ts";
 import { whyStatisticsAreMissing } from "./hidden-statistics.ts";
 
 /** A count over more rows takes longer than a statement may. */
 const countableRows = 2_000_000;
-const reserveMilliseconds = 1_000;
 const moments = /(?:^|_)(?:created|inserted|updated|modified)(?:_?(?:at|on|date|time))?$/i;
 
 /**
@@ -31,9 +31,10 @@ export const nullableNeverNull: ReviewCheck = {
       return one.hasDefault || one.category === "B" || isKey || moments.test(one.column);
     });
     const findings: ReviewFinding[] = [];
+    const hasTime = proofTime(context);
     for (const table of new Set(candidates.map((one) => one.tableOid))) {
       const columns = candidates.filter((one) => one.tableOid === table);
-      const without = await withoutNull(context, columns);
+      const without = hasTime() ? await withoutNull(context, columns) : undefined;
       for (const one of columns) {
         const isProved = without?.has(one.column);
         if (isProved !== false) findings.push(finding(one, isProved === true));
@@ -50,12 +51,11 @@ export const nullableNeverNull: ReviewCheck = {
 
 /** Those of the columns that have no null now; undefined where that could not be read. */
 async function withoutNull(
-  { session, budget, signal }: ReviewContext,
+  { session, signal }: ReviewContext,
   columns: readonly ColumnStatistics[],
 ): Promise<Set<string> | undefined> {
   const [first] = columns;
-  if (first === undefined || first.rows > countableRows || budget.left() < reserveMilliseconds)
-    return undefined;
+  if (first === undefined || first.rows > countableRows) return undefined;
   const asked = columns.map(
     ({ column }, at) => `not coalesce(bool_or(${identifier(column)} is null), false) as "${at}"`,
   );
