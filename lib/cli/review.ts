@@ -11,14 +11,17 @@ import type { Environment } from "../environment.ts";
 import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
 import { compare, parseEarlier } from "../review/compare.ts";
 import { type Reviewed, reviewServers } from "../review/connect.ts";
+import { planFixes } from "../review/fixes.ts";
 import { renderMarkdown } from "../review/markdown.ts";
 import type { ReviewReport } from "../review/run.ts";
 import { summarize } from "../review/summary.ts";
 import { parseSuppressions, type Suppression, suppress } from "../review/suppressions.ts";
 import { describeReview } from "../review/text.ts";
+import { countText } from "../words.ts";
 import type { Cli, ExitCode, GlobalOptions, Register } from "./cli.ts";
 import { parseSeverity } from "./health.ts";
 import { wholeNumber } from "./options.ts";
+import { writeFixes } from "./review-fixes.ts";
 
 /** How a report is written, and how its file is named. */
 const formats = {
@@ -41,6 +44,7 @@ interface ReviewOptions extends GlobalOptions {
   observe?: number;
   compare?: string;
   suppressions?: string;
+  fixes?: string;
 }
 
 /** `pgkeep review`: what is wrong with a database, how sure that is, and the fix. Reads only. */
@@ -71,6 +75,10 @@ export const registerReview: Register = (program, cli) => {
     .option("--budget <seconds>", "end after so many seconds", wholeNumber(1, 3_600), 60)
     .option("--observe <duration>", "look at the statements twice, so far apart: 60s, 5m", parseDuration)
     .option("--suppressions <file>", "findings that do not count (default: review.suppressions)")
+    .option(
+      "--fixes <directory>",
+      "write the proposed changes there as migrations, up and down, in a safe order",
+    )
     .option("--compare <file>", "say what is new and what is fixed since an earlier review, by its JSON")
     .action(async (_: unknown, command) => {
       const options = command.optsWithGlobals() as ReviewOptions;
@@ -91,6 +99,12 @@ export const registerReview: Register = (program, cli) => {
         }
         if (suppressions !== undefined) suppress(report, suppressions);
         await give(report, options, cli);
+        if (options.fixes !== undefined) {
+          const directory = resolve(cli.workingDirectory, options.fixes);
+          const migrations = planFixes(report);
+          await writeFixes(migrations, directory);
+          cli.note(`${countText(migrations.length, "migration")} written to ${directory}`);
+        }
         cli.setExitCode(exitCodeOf(report, options.failOn));
       } finally {
         await environment.close();

@@ -73,6 +73,12 @@ describe("pgkeep review", () => {
       "Suppressed:\n  duplicate-indexes/*: known (until 2999-12-31): 1 finding\n",
     );
     expect((await runCli(args, { workingDirectory: scratch })).code).toBe(0);
+    const fixes = join(scratch, "migrations");
+    expect((await runCli([...args, "--fixes", fixes])).stderr).toBe(`1 migration written to ${fixes}\n`);
+    expect(readdirSync(fixes).map((name) => name.replace(/-[0-9a-f]{8}\./, "."))).toEqual([
+      "50-drop-duplicate-indexes-public-two.down.sql",
+      "50-drop-duplicate-indexes-public-two.up.sql",
+    ]);
     writeFileSync(join(scratch, "broken.yaml"), "a: [");
     const broken = await runCli([...args, "--suppressions", join(scratch, "broken.yaml")]);
     expect(broken).toMatchObject({ code: 2, stdout: "" });
