@@ -4,7 +4,7 @@ import { readManifest, storeManifest, takeManifest } from "../drill/manifest.ts"
 import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
 import type { Backup, Backups } from "../ports/backups.ts";
 import { planRetention, type RetentionPolicy } from "../retention/plan.ts";
-import { bytesText } from "../words.ts";
+import { bytesText, countText } from "../words.ts";
 import { requestedBackupId, scheduledBackupId } from "./backup-names.ts";
 import { again, defineJob, done, failed, type StepContext, type StepResult, step } from "./job.ts";
 
@@ -283,7 +283,7 @@ function describeReport(report: BackUpReport): string[] {
     lines.push(`manifest: ${manifest.tables} tables, ${manifest.counted} counted, ${manifest.hashed} hashed`);
   }
   lines.push(...report.warnings);
-  lines.push(`${report.kept} backups kept, ${report.deleted.length} ${would}deleted`);
+  lines.push(`${countText(report.kept, "backup")} kept, ${report.deleted.length} ${would}deleted`);
   for (const { id, reason } of report.deleted) lines.push(`  ${would}deleted: ${id} (${reason})`);
   if (report.refused !== null) lines.push(`nothing deleted: ${report.refused}`);
   return lines;
