@@ -5,6 +5,7 @@ import { concludeReview, type ReviewCheck, type ReviewFinding } from "../review-
 import { type IndexEntry, isIndispensable, readIndexCatalogue } from "./catalogue.ts";
 import { creationOf, FreeNames } from "./creations.ts";
 import { readDroppings } from "./definitions.ts";
+import { judgedAlready } from "./redundant-indexes.ts";
 import { readTables, type TableEntry, type Tables } from "./tables.ts";
 import { sizeSeverity } from "./weigh.ts";
 
@@ -52,12 +53,14 @@ export function lowValueIndexesBeyond(limits: LowValueLimits): ReviewCheck {
     async run(context) {
       const catalogue = await readIndexCatalogue(context);
       const tables = await readTables(context);
+      const judged = judgedAlready(catalogue);
       const candidates = catalogue.indexes.filter((index) => {
         const table = tables.byOid.get(index.tableOid);
         return (
           table?.kind === "r" &&
           table.rows >= limits.leastRows &&
           index.pages * tables.blockBytes >= limits.leastBytes &&
+          !judged.has(index.oid) &&
           isPlain(index)
         );
       });

@@ -1,7 +1,7 @@
 import { qualified } from "../../postgres/identifiers.ts";
 import { bytesText } from "../../words.ts";
 import { concludeReview, type ReviewCheck, type ReviewFinding } from "../review-check.ts";
-import { type IndexEntry, isIndispensable, readIndexCatalogue } from "./catalogue.ts";
+import { type IndexCatalogue, type IndexEntry, isIndispensable, readIndexCatalogue } from "./catalogue.ts";
 import { serves } from "./compare.ts";
 import { type Dropping, readDroppings } from "./definitions.ts";
 import { findDoubles } from "./duplicate-indexes.ts";
@@ -42,6 +42,18 @@ export const redundantIndexes: ReviewCheck = {
 interface Covered {
   index: IndexEntry;
   wider: IndexEntry;
+}
+
+/**
+ * Indexes that are there twice or whose work a wider one does, and those that stay for them: advice about one of them
+ * that comes from anywhere else could take away both.
+ */
+export function judgedAlready({ indexes, byTable }: IndexCatalogue): Set<number> {
+  const pairs = [
+    ...findDoubles(indexes).map(({ index, kept }) => [index.oid, kept.oid]),
+    ...findCovered([...byTable.values()]).map(({ index, wider }) => [index.oid, wider.oid]),
+  ];
+  return new Set(pairs.flat());
 }
 
 function findCovered(tables: readonly (readonly IndexEntry[])[]): Covered[] {

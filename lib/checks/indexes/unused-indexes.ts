@@ -15,6 +15,7 @@ import {
 } from "./catalogue.ts";
 import { type Dropping, readDroppings } from "./definitions.ts";
 import { covers } from "./foreign-key-cover.ts";
+import { judgedAlready } from "./redundant-indexes.ts";
 import { readTables, type Tables } from "./tables.ts";
 import { readKnownSince, readUsageWindow } from "./usage-window.ts";
 import { costText, sizeSeverity, writesOf } from "./weigh.ts";
@@ -45,7 +46,8 @@ interface Usage {
 
 /**
  * Indexes that no query has read in the whole window of the statistics, here and on every replica that was given.
- * Those that enforce something or serve the look-ups of a foreign key are needed without being read.
+ * Those that enforce something or serve the look-ups of a foreign key are needed without being read; those that another
+ * check advises about (duplicate, redundant) are left to it.
  */
 export function unusedIndexesWithin(limits: UnusedLimits): ReviewCheck {
   return {
@@ -110,8 +112,10 @@ async function candidatesOf(
   limits: UnusedLimits,
 ): Promise<{ candidates: IndexEntry[]; forForeignKeys: number }> {
   const forgotten = forgottenBefore(context.now, limits);
+  const judged = judgedAlready(catalogue);
   const unread = catalogue.indexes.filter(
     (one) =>
+      !judged.has(one.oid) &&
       one.isUsable &&
       one.parent === null &&
       !one.isUnique &&

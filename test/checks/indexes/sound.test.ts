@@ -24,6 +24,10 @@ describe("sound schemas", () => {
   const found = async () => {
     await session.query("analyze");
     await flushStatistics(session);
+    return foundNow();
+  };
+
+  const foundNow = async () => {
     const { results } = await runChecks(checks, session);
     return results.flatMap(({ findings }) => findings.map(({ key, severity }) => `${severity} ${key}`));
   };
@@ -104,5 +108,14 @@ describe("sound schemas", () => {
       select '2026-01-15'::timestamptz + g * interval '1 minute', g % 1000 + 1, 'a' from generate_series(1, 20000) g;
     `);
     expect(await found()).toEqual([]);
+    // Nobody waits behind a queue for a lock, and nobody is the queue.
+    const holder = await server.connect(session.database);
+    await holder.query("begin");
+    await holder.query("lock table public.users, public.measures, public.bookings in access exclusive mode");
+    const started = performance.now();
+    expect(await foundNow()).toEqual([]);
+    expect(performance.now() - started).toBeLessThan(5000);
+    await holder.query("rollback");
+    await holder.close();
   });
 });

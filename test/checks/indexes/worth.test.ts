@@ -98,7 +98,7 @@ describe.each(allMajors.filter((major) => [14, 17, 18].includes(major)))(
           create index i_deleted_at on s."ta'b" (deleted_at);
           create index i_always on s."ta'b" (always);
           create index i_part on s."ta'b" (is_on) where not is_on;
-          create index i_two on s."ta'b" (is_on, id);
+          create index i_two on s."ta'b" (half, id) where half;
         `);
         await session.query("vacuum analyze");
       });
