@@ -1,17 +1,31 @@
 import { describe, expect, it } from "vitest";
+import { autovacuumParameters } from "../../lib/checks/space/autovacuum-parameters.ts";
 import { bloatedTablesBeyond } from "../../lib/checks/space/bloated-tables.ts";
 import { bloatedToastBeyond } from "../../lib/checks/space/bloated-toast.ts";
+import { defaultPartitionRows } from "../../lib/checks/space/default-partition-rows.ts";
+import { hotUpdates, hotUpdatesWithin } from "../../lib/checks/space/hot-updates.ts";
 import { spaceChecks } from "../../lib/checks/space/index.ts";
+import { partitioningCandidatesBeyond } from "../../lib/checks/space/partitioning-candidates.ts";
+import { partitionsAhead } from "../../lib/checks/space/partitions-ahead.ts";
 import { staleStatistics } from "../../lib/checks/space/stale-statistics.ts";
 import {
   tablesNeedingVacuum,
   tablesNeedingVacuumBeyond,
 } from "../../lib/checks/space/tables-needing-vacuum.ts";
 import { transactionIdAge } from "../../lib/checks/space/transaction-id-age.ts";
+import { unloggedTables } from "../../lib/checks/space/unlogged-tables.ts";
+import { unusedTables, unusedTablesWithin } from "../../lib/checks/space/unused-tables.ts";
 import { vacuumHeldBack, vacuumHeldBackBeyond } from "../../lib/checks/space/vacuum-held-back.ts";
 import type { Session } from "../../lib/ports/databases.ts";
 import { allMajors, defaultMajor, useServer } from "../helpers/postgres.ts";
-import { createLogin, flushStatistics, runCheck, runChecks, useStandby } from "../helpers/review.ts";
+import {
+  createLogin,
+  expectMended,
+  flushStatistics,
+  runCheck,
+  runChecks,
+  useStandby,
+} from "../helpers/review.ts";
 
 const run = async (session: Session, ...statements: string[]) => {
   for (const statement of statements) await session.query(statement);
@@ -214,6 +228,203 @@ describe.each(majors)("review of space on PostgreSQL %i", (major) => {
     expect((await runCheck(toasts, session)).verdict).toBe("pass");
     for (const one of [session, other, poor, monitor]) await one.close();
   });
+
+  it("finds rows in default partitions, and partitions by time that end", async () => {
+    const session = await server.connect(await server.createDatabase());
+    const range = (table: string, from: string, to: string, name = `${table}_${from.length}${to.length}`) =>
+      `do $$ begin execute format('create table public.%I partition of public.%I for values from (%L) to (%L)', '${name}', '${table}', date_trunc('day', now()) + interval '${from}', date_trunc('day', now()) + interval '${to}'); end $$`;
+    await run(
+      session,
+      // Ends in a day, without a default partition.
+      'create table public."week; --" (at timestamptz not null, a int) partition by range (at)',
+      range("week; --", "-6 days", "1 day", "week_1"),
+      // Ended yesterday, and has got rows into its default partition.
+      "create table public.ended (at timestamp not null) partition by range (at)",
+      range("ended", "-8 days", "-1 days", "ended_1"),
+      "create table public.ended_rest partition of public.ended default",
+      "insert into public.ended values (now())",
+      // Ended yesterday, and still gets rows.
+      "create table public.failing (day date not null) partition by range (day)",
+      range("failing", "-8 days", "-1 days", "failing_1"),
+      "insert into public.failing select now() - interval '3 days'",
+      // Enough ahead, an archive, open at the end, by month.
+      "create table public.fine (at timestamptz not null) partition by range (at)",
+      range("fine", "-1 days", "1 day", "fine_1"),
+      range("fine", "1 day", "3 days", "fine_2"),
+      "create table public.fine_rest partition of public.fine default",
+      "create table public.archive (at timestamptz not null) partition by range (at)",
+      range("archive", "-900 days", "-800 days", "archive_1"),
+      "create table public.open (at timestamptz not null) partition by range (at)",
+      "create table public.open_1 partition of public.open for values from (minvalue) to (maxvalue)",
+      "create table public.month (at timestamptz not null) partition by range (at)",
+      range("month", "-20 days", "10 days", "month_1"),
+      // A list has its others by right.
+      "create table public.list (kind text, at timestamptz) partition by list (kind)",
+      "create table public.list_rest partition of public.list default",
+      "insert into public.list values ('other', now())",
+    );
+    await flushStatistics(session);
+    expect(
+      (await runCheck(partitionsAhead, session)).findings.map(({ key, severity, confidence }) => [
+        key,
+        severity,
+        confidence,
+      ]),
+    ).toEqual([
+      ["partitions-ahead/public.ended", "medium", "likely"],
+      ["partitions-ahead/public.failing", "high", "likely"],
+      ["partitions-ahead/public.week; --", "medium", "certain"],
+    ]);
+    expect((await runCheck(defaultPartitionRows, session)).findings).toMatchObject([
+      {
+        key: "default-partition-rows/public.ended",
+        evidence: { defaultPartition: '"public"."ended_rest"', rows: 1 },
+      },
+    ]);
+    await run(session, "set timezone = 'Asia/Tokyo'");
+    expect((await runCheck(partitionsAhead, session)).findings).toHaveLength(3);
+    await session.close();
+  });
+
+  it("finds tables that a crash empties, unless their names say so", async () => {
+    const session = await server.connect(await server.createDatabase());
+    await run(
+      session,
+      'create schema "o""dd"',
+      `create unlogged table ${hostile} (a int primary key)`,
+      `insert into ${hostile} values (1)`,
+      "create unlogged table public.page_cache (a int)",
+      "insert into public.page_cache values (1)",
+      "create unlogged table public.nothing_yet (a int)",
+    );
+    await flushStatistics(session);
+    const { findings, facts } = await runCheck(unloggedTables, session);
+    expect(findings.map(({ key, severity }) => [key, severity])).toEqual([
+      ['unlogged-tables/o"dd.; drop table x; --', "medium"],
+    ]);
+    expect(facts.unlogged).toBe(3);
+    await expectMended(unloggedTables, session, findings[0]);
+    await session.close();
+  });
+
+  it("finds busy tables whose updates enter every index anew", async () => {
+    const session = await server.connect(await server.createDatabase());
+    const any = hotUpdatesWithin({ updatesPerDay: 1, updates: 1_000, shortestDays: 0 });
+    await run(
+      session,
+      'create schema "o""dd"',
+      `create table ${hostile} (a int primary key, b int)`,
+      `insert into ${hostile} select g, g from generate_series(1, 2000) g`,
+      "create table public.loose (a int primary key, b int) with (fillfactor = 40)",
+      "insert into public.loose select g, g from generate_series(1, 2000) g",
+      "create table public.indexed (a int primary key, b int) with (fillfactor = 40)",
+      "create index on public.indexed (b)",
+      "insert into public.indexed select g, g from generate_series(1, 2000) g",
+      `update ${hostile} set b = b + 1`,
+      "update public.loose set b = b + 1",
+      "update public.indexed set b = b + 1",
+    );
+    await flushStatistics(session);
+    // In seconds nobody knows what a day is like.
+    expect((await runCheck(hotUpdates, session)).verdict).toBe("pass");
+    const { findings } = await runCheck(any, session);
+    expect(findings.map(({ key, fix }) => [key, fix?.up]).toSorted()).toEqual([
+      ['hot-updates/o"dd.; drop table x; --', [`ALTER TABLE ${hostile} SET (fillfactor = 90);`]],
+      ["hot-updates/public.indexed", undefined],
+    ]);
+    for (const { remediation } of findings) {
+      await run(session, ...remediation.sql.split("\n").filter((line) => !line.startsWith("--")));
+    }
+    await session.close();
+  });
+
+  it("finds large tables that nobody uses, once the counters are old enough", async () => {
+    const session = await server.connect(await server.createDatabase());
+    const any = unusedTablesWithin({ shortestDays: 0, smallestBytes: 8192 });
+    await run(
+      session,
+      'create schema "o""dd"',
+      `create table ${hostile} (a int primary key)`,
+      "create table public.used (a int)",
+      "create table public.log (a int)",
+      "create table public.parts (a int) partition by range (a)",
+      "create table public.parts_1 partition of public.parts for values from (0) to (1000000)",
+      `insert into ${hostile} select generate_series(1, 1000)`,
+      "insert into public.used select generate_series(1, 1000)",
+      "insert into public.log select generate_series(1, 1000)",
+      "insert into public.parts select generate_series(1, 1000)",
+      `vacuum analyze ${hostile}, public.used, public.log, public.parts`,
+    );
+    await flushStatistics(session);
+    await run(
+      session,
+      "select pg_stat_reset()",
+      "select count(*) from public.used",
+      "insert into public.log values (1)",
+    );
+    await flushStatistics(session);
+    const { findings } = await runCheck(any, session);
+    expect(findings.map(({ key, confidence }) => [key, confidence]).toSorted()).toEqual([
+      ['unused-tables/o"dd.; drop table x; --', "suspected"],
+      ["unused-tables/public.parts", "suspected"],
+    ]);
+    const early = await runCheck(unusedTablesWithin({ shortestDays: 31, smallestBytes: 8192 }), session);
+    expect(early).toMatchObject({
+      verdict: "not-assessable",
+      reason: expect.stringMatching(/^reads are counted since .* ask again when that is 31 days$/),
+    });
+    expect((await runCheck(unusedTables, session)).verdict).toBe("pass");
+    for (const { remediation } of findings) {
+      await run(session, ...remediation.sql.split("\n").filter((line) => !line.startsWith("--")));
+      await run(session, remediation.rollback);
+    }
+    await session.close();
+  });
+
+  it("finds large tables that grow by time, and those that need autovacuum parameters of their own", async () => {
+    const database = await server.createDatabase();
+    const session = await server.connect(database);
+    const any = partitioningCandidatesBeyond({ smallestBytes: 2 ** 40, fewestRows: 10_000 });
+    await run(
+      session,
+      'create table public."ev; --" ("the time" timestamptz not null, id bigint, primary key (id))',
+      `insert into public."ev; --" select now() + g * interval '1 second', g from generate_series(1, 20000) g`,
+      "create table public.shuffled (at timestamptz not null)",
+      "insert into public.shuffled select now() + (g * 7919 % 20000) * interval '1 second' from generate_series(1, 20000) g",
+      "create table public.changing (at timestamptz not null)",
+      "insert into public.changing select now() + g * interval '1 second' from generate_series(1, 20000) g",
+      "update public.changing set at = at",
+      `analyze public."ev; --", public.shuffled, public.changing`,
+    );
+    await flushStatistics(session);
+    const { findings } = await runCheck(any, session);
+    expect(findings).toMatchObject([
+      {
+        key: "partitioning-candidates/public.ev; --",
+        confidence: "suspected",
+        object: { column: "the time" },
+        evidence: { correlation: 1, growthPerDay: null },
+      },
+    ]);
+    const poor = await server.connect(database, await createLogin(server, database));
+    expect(await runCheck(any, poor)).toMatchObject({
+      verdict: "not-assessable",
+      reason: expect.stringContaining("GRANT pg_read_all_data TO"),
+    });
+    await poor.close();
+    // As large as the advice is for, without the rows.
+    await run(
+      session,
+      `delete from public."ev; --" where id <= 10`,
+      "update pg_catalog.pg_class set reltuples = 30000000 where relname = 'ev; --'",
+    );
+    await flushStatistics(session);
+    const advice = await runCheck(autovacuumParameters, session);
+    expect(advice.findings).toMatchObject([{ key: "autovacuum-parameters/public.ev; --", severity: "low" }]);
+    expect(advice.findings[0]?.fix?.up.join()).toContain("autovacuum_vacuum_scale_factor");
+    await expectMended(autovacuumParameters, session, advice.findings[0]);
+    await session.close();
+  });
 });
 
 describe("review of space on a standby", () => {
@@ -237,5 +448,29 @@ describe("review of space on a standby", () => {
     expect(results.find(({ check }) => check === "tables-needing-vacuum")?.reason).toContain(
       "ask the primary",
     );
+  });
+
+  it("asks the replica before it calls a table unused", async () => {
+    await run(
+      pair.primary,
+      "create table public.reported (a int)",
+      "create table public.idle (a int)",
+      "insert into public.reported select generate_series(1, 1000)",
+      "insert into public.idle select generate_series(1, 1000)",
+      "vacuum analyze public.reported, public.idle",
+    );
+    await flushStatistics(pair.primary);
+    await pair.primary.query("select pg_stat_reset()");
+    await pair.caughtUp();
+    await pair.standby.query("select count(*) from public.reported");
+    await flushStatistics(pair.standby);
+    await flushStatistics(pair.primary);
+    const any = unusedTablesWithin({ shortestDays: 0, smallestBytes: 8192 });
+    const found = async (options = {}) =>
+      (await runCheck(any, pair.primary, options)).findings
+        .map(({ object }) => object.table)
+        .filter((table) => table !== "t");
+    expect((await found()).toSorted()).toEqual(["idle", "reported"]);
+    expect(await found({ replicas: [{ name: "reports", session: pair.standby }] })).toEqual(["idle"]);
   });
 });
