@@ -2,6 +2,7 @@ import type { NoStatements } from "../../history/statements-view.ts";
 import type { Json } from "../../json.ts";
 import { bytesText, countText, durationText } from "../../words.ts";
 import type { Severity } from "../check.ts";
+import { FreeNames } from "../indexes/creations.ts";
 import { round } from "../outcome.ts";
 import {
   concludeReview,
@@ -74,17 +75,34 @@ function obstacleOf(workload: Workload, statements: readonly Parsed[]): string |
   return reasons.length === 0 ? undefined : reasons.join("; ");
 }
 
+/** Names for new indexes, made when the first is needed: of 30,000 indexes it takes its time. */
+export function freeNames({ tables }: Seen): () => FreeNames {
+  let names: FreeNames | undefined;
+  return () => {
+    names ??= new FreeNames(tables.catalogue, tables.counters);
+    return names;
+  };
+}
+
 function seenFacts(workload: Workload, statements: readonly Parsed[]): { [key: string]: Json } {
   const { tooLong, unparsed, withoutText, hidden } = workload.facts;
   return {
     statements: workload.facts.statements,
     ofTheApplication: statements.length,
+    parsedPercentOfTime: parsedPercent(workload),
     ...(tooLong === 0 ? {} : { tooLongToRead: tooLong }),
     ...(unparsed === 0 ? {} : { notParsed: unparsed }),
     ...(withoutText === 0 ? {} : { textsNotRead: withoutText }),
     ...(hidden === 0 ? {} : { hidden }),
     ...(workload.since === null ? {} : { since: workload.since.toISOString() }),
   };
+}
+
+function parsedPercent({ statements }: Workload): number {
+  const time = (some: readonly Statement[]) =>
+    some.reduce((sum, { total }) => sum + total.execMilliseconds, 0);
+  const all = time(statements);
+  return all === 0 ? 100 : round((100 * time(statements.filter(({ facts }) => facts !== undefined))) / all);
 }
 
 /** What every finding about a statement says of it. */

@@ -1,9 +1,10 @@
 import { identifier } from "../../postgres/identifiers.ts";
-import { creationOf, FreeNames } from "../indexes/creations.ts";
+import { creationOf, type FreeNames } from "../indexes/creations.ts";
 import type { ReviewFinding } from "../review-check.ts";
 import {
   aboutStatement,
   brief,
+  freeNames,
   inTheApplication,
   type Parsed,
   type Seen,
@@ -24,7 +25,7 @@ export const jsonPathFilters = workloadCheck({
   name: "json-path-filters",
   title: "Which filters on the inside of JSON documents have no index?",
   async look(seen) {
-    const names = new FreeNames(seen.tables.catalogue, seen.tables.counters);
+    const names = freeNames(seen);
     const findings: ReviewFinding[] = [];
     for (const statement of seen.statements) {
       for (const condition of conditionsOf(statement.facts, seen.tables)) {
@@ -57,7 +58,7 @@ function finding(
   statement: Parsed,
   { table, column, predicate }: Condition,
   scan: NonNullable<Awaited<ReturnType<typeof wholeScan>>>,
-  names: FreeNames,
+  names: () => FreeNames,
 ): ReviewFinding {
   const { workload, tables } = seen;
   const name = identifier(column.name);
@@ -67,7 +68,7 @@ function finding(
   const indexable = column.type === "jsonb" && predicate.wrap === undefined && table.entry !== undefined;
   const creation =
     indexable && table.entry !== undefined
-      ? creationOf(table.entry, [column.name], body, names, tables.counters)
+      ? creationOf(table.entry, [column.name], body, names(), tables.counters)
       : undefined;
   const expression = `CREATE INDEX CONCURRENTLY ON ${identifier(table.schema)}.${identifier(table.name)} ((${name} ->> '…'));`;
   const what =

@@ -1,9 +1,10 @@
 import { identifier, qualified } from "../../postgres/identifiers.ts";
-import { creationOf, FreeNames } from "../indexes/creations.ts";
+import { creationOf, type FreeNames } from "../indexes/creations.ts";
 import type { ReviewFinding } from "../review-check.ts";
 import {
   aboutStatement,
   brief,
+  freeNames,
   inTheApplication,
   type Parsed,
   type Seen,
@@ -29,7 +30,7 @@ export const leadingWildcardLike = workloadCheck({
   title: "Which searches with LIKE read whole tables?",
   async look(seen) {
     const { tables } = seen;
-    const names = new FreeNames(tables.catalogue, tables.counters);
+    const names = freeNames(seen);
     const findings: ReviewFinding[] = [];
     let trigram: Trigram | undefined;
     for (const statement of seen.statements) {
@@ -74,7 +75,7 @@ function finding(
   { table, column, predicate }: Condition,
   scan: NonNullable<Awaited<ReturnType<typeof wholeScan>>>,
   trigram: Trigram,
-  names: FreeNames,
+  names: () => FreeNames,
 ): ReviewFinding {
   const { workload, tables } = seen;
   const name = identifier(column.name);
@@ -83,7 +84,7 @@ function finding(
   const body = `USING gin (${name} ${qualified(trigram.schema, "gin_trgm_ops")})`;
   const creation =
     trigram.available && table.entry !== undefined
-      ? creationOf(table.entry, [column.name, "trgm"], body, names, tables.counters)
+      ? creationOf(table.entry, [column.name, "trgm"], body, names(), tables.counters)
       : undefined;
   const extension = trigram.installed ? [] : ['CREATE EXTENSION "pg_trgm" WITH SCHEMA "public";'];
   return {

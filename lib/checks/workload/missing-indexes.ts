@@ -2,14 +2,16 @@ import type { Session } from "../../ports/databases.ts";
 import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { bytesText, countText } from "../../words.ts";
 import type { Confidence, Severity } from "../check.ts";
+import { type ForeignKey, readForeignKeys } from "../constraints/foreign-keys.ts";
 import type { PlanNode } from "../generic-plan.ts";
-import { creationOf, FreeNames } from "../indexes/creations.ts";
+import { creationOf, type FreeNames } from "../indexes/creations.ts";
 import { writesOf } from "../indexes/weigh.ts";
 import { round } from "../outcome.ts";
 import type { ReviewFinding } from "../review-check.ts";
 import { type Candidate, type Need, nameOfCandidate, needsOf } from "./candidates.ts";
 import {
   brief,
+  freeNames,
   meanMilliseconds,
   type Parsed,
   type Seen,
@@ -95,8 +97,9 @@ export const missingIndexes = workloadCheck({
         if (proposal !== undefined) proposals.push(proposal);
       }
     }
-    const names = new FreeNames(tables.catalogue, tables.counters);
-    const findings = merged(proposals).map((proposal) => finding(proposal, seen, names));
+    const names = freeNames(seen);
+    const keys = proposals.length === 0 ? [] : await readForeignKeys(context);
+    const findings = merged(proposals).map((proposal) => finding(proposal, seen, names(), keys));
     return {
       findings,
       facts: {
@@ -290,7 +293,23 @@ function confidenceOf({ isProved, candidate }: Proposal): Confidence {
   return isProved ? (isAnalyzed ? "certain" : "likely") : isAnalyzed ? "likely" : "suspected";
 }
 
-function finding(proposal: Proposal, seen: Seen, names: FreeNames): ReviewFinding {
+/** Foreign keys without an index that the new one serves as well: its leading columns are theirs, in any order. */
+function servedKeys({ table, candidate }: Proposal, keys: readonly ForeignKey[]): string[] {
+  return keys
+    .filter(({ tableOid, numbers }) => {
+      if (tableOid !== table.oid || numbers.length > candidate.columns.length) return false;
+      const leading = candidate.columns.slice(0, numbers.length).map(({ number }) => number);
+      return numbers.every((number) => leading.includes(number));
+    })
+    .map(({ name }) => name);
+}
+
+function finding(
+  proposal: Proposal,
+  seen: Seen,
+  names: FreeNames,
+  keys: readonly ForeignKey[],
+): ReviewFinding {
   const { table, candidate, statements, isProved, bytes } = proposal;
   const { workload, tables, context } = seen;
   const entry = table.entry as NonNullable<Table["entry"]>;
@@ -309,6 +328,7 @@ function finding(proposal: Proposal, seen: Seen, names: FreeNames): ReviewFindin
     (context.window.seconds ?? 0) >= dayOfSeconds && writesPerSecond > readsPerSecond * writesPerRead;
   const updates = setByUpdates(proposal, seen);
   const superfluous = madeSuperfluous(proposal);
+  const served = servedKeys(proposal, keys);
   const name = qualified(table.schema, table.name);
   const proof = isProved
     ? [
@@ -342,6 +362,7 @@ function finding(proposal: Proposal, seen: Seen, names: FreeNames): ReviewFindin
       callsPerSecond: round(readsPerSecond, 3),
       entriesWrittenPerSecond: round(writesPerSecond, 3),
       ...(updates === 0 ? {} : { updatesOfTheseColumns: updates }),
+      ...(served.length === 0 ? {} : { servesForeignKeys: served }),
       ...(superfluous.length === 0 ? {} : { wouldReplace: superfluous }),
     },
     impact: `${countText(calls, "call")} read ${tableText(table, tables)} as a whole or by an index that narrows little: ${proposal.before}.`,

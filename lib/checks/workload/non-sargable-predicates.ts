@@ -1,9 +1,10 @@
 import { identifier } from "../../postgres/identifiers.ts";
-import { creationOf, FreeNames } from "../indexes/creations.ts";
+import { creationOf, type FreeNames } from "../indexes/creations.ts";
 import type { ReviewContext, ReviewFinding } from "../review-check.ts";
 import {
   aboutStatement,
   brief,
+  freeNames,
   inTheApplication,
   type Parsed,
   type Seen,
@@ -23,7 +24,7 @@ export const nonSargablePredicates = workloadCheck({
   name: "non-sargable-predicates",
   title: "Which conditions on functions of columns keep indexes from being used?",
   async look(seen) {
-    const names = new FreeNames(seen.tables.catalogue, seen.tables.counters);
+    const names = freeNames(seen);
     const findings: ReviewFinding[] = [];
     for (const statement of seen.statements) {
       const conditions = conditionsOf(statement.facts, seen.tables);
@@ -69,7 +70,7 @@ function finding(
   { table, column, predicate }: Condition,
   scan: NonNullable<Awaited<ReturnType<typeof wholeScan>>>,
   indexable: boolean,
-  names: FreeNames,
+  names: () => FreeNames,
 ): ReviewFinding {
   const { workload, tables } = seen;
   const name = identifier(column.name);
@@ -83,7 +84,7 @@ function finding(
   const entry = table.entry;
   const creation =
     indexable && entry !== undefined
-      ? creationOf(entry, [column.name, wrap.name], `((${expression}))`, names, tables.counters)
+      ? creationOf(entry, [column.name, wrap.name], `((${expression}))`, names(), tables.counters)
       : undefined;
   const bare = isLeading(table, column);
   const isMoment = /^(?:timestamp|date)/.test(column.type);

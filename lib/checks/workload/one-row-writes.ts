@@ -12,30 +12,37 @@ import {
 } from "./common.ts";
 import { conditionsOf } from "./resolve.ts";
 
+export interface WriteLimits {
+  /** Fewer are over before batches pay. */
+  fewestCalls: number;
+}
+
 /** Writes of one kind for each transaction of the whole database: others' transactions only dilute it. */
 const perCommit = 10;
-const fewestCalls = 1_000;
 /** Seconds of statistics below which the two counters may have begun at different moments. */
 const fewestSeconds = 60;
 
 /** INSERT and UPDATE of one row at a time, many in one transaction: a load that goes row by row. */
-export const oneRowWrites = workloadCheck({
-  name: "one-row-writes",
-  title: "Which rows are written one by one although they come in bulk?",
-  async look(seen) {
-    const commits = await commitRate(seen);
-    if (commits === undefined) {
+export const oneRowWritesWithin = (limits: WriteLimits) =>
+  workloadCheck({
+    name: "one-row-writes",
+    title: "Which rows are written one by one although they come in bulk?",
+    async look(seen) {
+      const commits = await commitRate(seen);
+      if (commits === undefined) {
+        return {
+          obstacle: `statements and transactions are not counted since the same time for ${durationText(fewestSeconds)}: give --observe 60s while the application writes`,
+        };
+      }
       return {
-        obstacle: `statements and transactions are not counted since the same time for ${durationText(fewestSeconds)}: give --observe 60s while the application writes`,
+        findings: seen.statements.flatMap((statement) => finding(statement, seen, commits, limits) ?? []),
+        facts: { commitsPerSecond: round(commits.perSecond, 2) },
+        good: ["Rows that come in bulk are written together."],
       };
-    }
-    return {
-      findings: seen.statements.flatMap((statement) => finding(statement, seen, commits) ?? []),
-      facts: { commitsPerSecond: round(commits.perSecond, 2) },
-      good: ["Rows that come in bulk are written together."],
-    };
-  },
-});
+    },
+  });
+
+export const oneRowWrites = oneRowWritesWithin({ fewestCalls: 1_000 });
 
 interface Commits {
   perSecond: number;
@@ -68,7 +75,12 @@ function isOneRow({ facts }: Parsed, { tables }: Seen): boolean {
   );
 }
 
-function finding(statement: Parsed, seen: Seen, commits: Commits): ReviewFinding | undefined {
+function finding(
+  statement: Parsed,
+  seen: Seen,
+  commits: Commits,
+  { fewestCalls }: WriteLimits,
+): ReviewFinding | undefined {
   const counts = commits.observed ? statement.recent : statement.total;
   const target = statement.facts.target;
   const table = target === undefined ? undefined : seen.tables.find(target);

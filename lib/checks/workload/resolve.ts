@@ -53,7 +53,18 @@ export interface Condition extends Resolved {
   other?: Resolved;
 }
 
+const known = new WeakMap<StatementFacts, { tables: Tables; conditions: Condition[] }>();
+
+/** Every condition on a column that is known; worked out once for all checks. */
 export function conditionsOf(facts: StatementFacts, tables: Tables): Condition[] {
+  const before = known.get(facts);
+  if (before?.tables === tables) return before.conditions;
+  const conditions = readConditions(facts, tables);
+  known.set(facts, { tables, conditions });
+  return conditions;
+}
+
+function readConditions(facts: StatementFacts, tables: Tables): Condition[] {
   return facts.scopes.flatMap((scope) =>
     scope.predicates.flatMap((predicate): Condition[] => {
       const resolved = resolveColumn(facts, scope, tables, predicate.column);

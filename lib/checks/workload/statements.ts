@@ -17,8 +17,8 @@ import { loadParser, parseStatement, readableBytes, type StatementFacts } from "
 import { nameOfShape, originOf, shapeOf } from "./text.ts";
 
 /** Texts are read of those that took the most time, and of those called most often: the rest is too cheap to matter. */
-const textsByTime = 800;
-const textsByCalls = 300;
+const textsByTime = 600;
+const textsByCalls = 200;
 /** Rows of pg_stat_statements looked at; its own default keeps 5,000. */
 const rowsRead = 20_000;
 /** Time for parsing, whatever the machine: what is left is counted as unread. */
