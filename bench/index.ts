@@ -9,6 +9,7 @@ import { benchPruning } from "./pruning.ts";
 import { benchReady } from "./ready.ts";
 import { benchReindex } from "./reindex.ts";
 import { benchRestore } from "./restore.ts";
+import { benchReview } from "./review.ts";
 import { benchVacuum } from "./vacuum.ts";
 
 /** `npm run bench [name…]`: each figure against a baseline of the same run; exits with 1 when a bound is broken. */
@@ -18,6 +19,7 @@ const benches: Record<string, () => Promise<BenchResult>> = {
   reindex: benchReindex,
   health: benchHealth,
   history: benchHistory,
+  review: benchReview,
   pruning: benchPruning,
   lambda: benchLambda,
   dump: benchDump,
