@@ -20,6 +20,8 @@ interface Types {
   byName: ReadonlyMap<string, number>;
   /** Pairs `left right` that a B-tree compares as they are. */
   comparable: ReadonlySet<string>;
+  /** Pairs `from to` that PostgreSQL casts without being asked, by calculating. */
+  implicit: ReadonlySet<string>;
 }
 
 /**
@@ -38,7 +40,7 @@ export const implicitCasts = workloadCheck({
         if (predicate.wrap !== undefined || !/^(?:[<>]?=|[<>]|in|between)$/.test(predicate.operator))
           continue;
         const otherOid = other?.column.typeOid ?? types.byName.get(predicate.otherType ?? "");
-        if (otherOid === undefined || areComparable(types, column.typeOid, otherOid)) continue;
+        if (otherOid === undefined || !castsColumn(types, column.typeOid, otherOid)) continue;
         const index = isLeading(table, column);
         if (index === undefined) continue;
         const scan = await wholeScan(seen, statement, table);
@@ -65,15 +67,21 @@ function readTypes({ session, once }: ReviewContext): Promise<Types> {
        union select c.casttarget || ' ' || c.castsource from pg_cast c join pg_type t on t.oid = c.castsource
         where c.castmethod = 'b' and c.castcontext = 'i' and not t.typispreferred`,
     );
+    const casts = await session.query<{ pair: string }>(
+      "select castsource || ' ' || casttarget as pair from pg_cast where castcontext = 'i' and castmethod <> 'b'",
+    );
     return {
+      implicit: new Set(casts.map(({ pair }) => pair)),
       byName: new Map(names.map(({ oid, name }) => [name, oid])),
       comparable: new Set(pairs.map(({ pair }) => pair)),
     };
   });
 }
 
-function areComparable({ comparable }: Types, column: number, other: number): boolean {
-  return column === other || comparable.has(`${column} ${other}`);
+/** Whether comparing them casts the column, and not the value. */
+function castsColumn({ comparable, implicit }: Types, column: number, other: number): boolean {
+  const pair = `${column} ${other}`;
+  return column !== other && !comparable.has(pair) && implicit.has(pair);
 }
 
 function finding(

@@ -127,6 +127,7 @@ async function loadWorkload(context: ReviewContext): Promise<Workload | NoStatem
     facts: merged.facts,
   };
   const obstacles = [
+    ...(await notCounting(session)),
     ...(merged.facts.hidden === 0
       ? []
       : [
@@ -144,6 +145,23 @@ async function loadWorkload(context: ReviewContext): Promise<Workload | NoStatem
     };
   } else await sinceHistory(session, workload, main.at, info);
   return workload;
+}
+
+/** Settings that keep statements from being counted although the extension is there. */
+async function notCounting(session: Session): Promise<string[]> {
+  const [row] = await session.query<{ track: string | null; ids: string | null }>(
+    "select current_setting('pg_stat_statements.track', true) as track, current_setting('compute_query_id', true) as ids",
+  );
+  return [
+    ...(row?.track === "none"
+      ? [
+          "statements are not counted: ALTER SYSTEM SET pg_stat_statements.track = top; and SELECT pg_reload_conf();",
+        ]
+      : []),
+    ...(row?.ids === "off"
+      ? ["statements have no numbers: ALTER SYSTEM SET compute_query_id = auto; and SELECT pg_reload_conf();"]
+      : []),
+  ];
 }
 
 /** What must be done before statements are counted. */

@@ -64,6 +64,8 @@ describe.each(majors)("statements of PostgreSQL %i", (major) => {
   it("with a type that the column's index cannot compare are found", async () => {
     const session = await database([
       people("public.people"),
+      "alter table public.people add amount numeric default 1",
+      "create index on public.people (amount)",
       "create index on public.people (id)",
       "create index on public.people (code)",
       "create index on public.people (seen)",
@@ -72,6 +74,7 @@ describe.each(majors)("statements of PostgreSQL %i", (major) => {
     await times(session, 60, "select note from public.people where code = $1::text", (turn) => [
       String(turn),
     ]);
+    await times(session, 60, "select note from public.people where amount = $1::int", () => [1]);
     await times(session, 60, "select note from public.people where id = $1::bigint", (turn) => [turn]);
     await times(session, 60, "select note from public.people where seen = $1::date", () => ["2026-01-02"]);
     const { findings } = await runCheck(implicitCasts, session);

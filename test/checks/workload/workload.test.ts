@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { workloadChecks } from "../../../lib/checks/workload/index.ts";
 import { missingIndexes } from "../../../lib/checks/workload/missing-indexes.ts";
 import { slowStatements } from "../../../lib/checks/workload/slow-statements.ts";
 import type { Session } from "../../../lib/ports/databases.ts";
 import { allMajors } from "../../helpers/postgres.ts";
-import { createLogin, expectMended, runCheck } from "../../helpers/review.ts";
+import { createLogin, expectMended, runCheck, runChecks } from "../../helpers/review.ts";
 import { times, useWorkload } from "./use-workload.ts";
 
 describe.each(allMajors)("the workload of PostgreSQL %i", (major) => {
@@ -40,13 +41,26 @@ describe.each(allMajors)("the workload of PostgreSQL %i", (major) => {
       ] as const) {
         const login = await createLogin(server, session.database, memberships);
         const other = await server.connect(session.database, login);
-        const result = await runCheck(slowStatements, other);
+        const report = await runChecks(workloadChecks, other);
+        expect(report.results.flatMap(({ reason }) => (/fail/.test(reason ?? "") ? [reason] : []))).toEqual(
+          [],
+        );
+        const [result] = report.results;
         expect(result).toMatchObject({ verdict });
         if (verdict === "not-assessable") {
-          expect(result.reason).toMatch(/statements of other roles are hidden from .*: GRANT pg_monitor TO/);
+          expect(result?.reason).toMatch(/statements of other roles are hidden from .*: GRANT pg_monitor TO/);
         }
         await other.close();
       }
+    });
+
+    it("says when it is switched off", async () => {
+      const session = await database("create table public.t (a int)");
+      await session.query("set pg_stat_statements.track = none");
+      await session.query("set compute_query_id = off");
+      expect((await runCheck(slowStatements, session)).reason).toMatch(
+        /pg_stat_statements\.track = top; .*compute_query_id = auto;/,
+      );
     });
 
     it.runIf(major === 14)("is read from version 1.8 of the extension too", async () => {
