@@ -4,6 +4,7 @@ import { majorOf } from "../../postgres/versions.ts";
 import { type IndexCatalogue, readIndexCatalogue } from "../indexes/catalogue.ts";
 import { creationOf, cutName, FreeNames } from "../indexes/creations.ts";
 import { readTables, type Tables } from "../indexes/tables.ts";
+import { largest } from "../indexes/weigh.ts";
 import { proofTime } from "../proof-time.ts";
 import { concludeReview, type ReviewCheck, type ReviewContext, type ReviewFinding } from "../review-check.ts";
 import { userRelation } from "../user-objects.ts";
@@ -63,14 +64,11 @@ export const missingForeignKeys: ReviewCheck = {
     const catalogue = await readIndexCatalogue(context);
     const tables = await readTables(context);
     const names = new FreeNames(catalogue, tables);
-    gaps.sort(
-      (a, b) =>
-        (tables.byOid.get(b.column.tableOid)?.pages ?? 0) - (tables.byOid.get(a.column.tableOid)?.pages ?? 0),
-    );
+    const listed = largest(gaps, ({ column }) => tables.byOid.get(column.tableOid)?.pages ?? 0);
     const findings: ReviewFinding[] = [];
     const hasTime = proofTime(context);
     let contradicted = 0;
-    for (const [at, gap] of gaps.entries()) {
+    for (const [at, gap] of listed.entries()) {
       const sample = at < sampledColumns && hasTime() ? await sampleOf(context, gap) : undefined;
       if (sample !== undefined && sample.sampled > 0 && sample.matching / sample.sampled < leastShare) {
         contradicted += 1;
@@ -79,7 +77,11 @@ export const missingForeignKeys: ReviewCheck = {
       findings.push(finding(context, gap, sample, { catalogue, tables, names }));
     }
     return concludeReview({
-      facts: { columnsNamedLikeReferences: columns.length, contradictedByTheirValues: contradicted },
+      facts: {
+        columnsNamedLikeReferences: columns.length,
+        contradictedByTheirValues: contradicted,
+        notListed: gaps.length - listed.length,
+      },
       findings,
       good: [],
     });

@@ -5,7 +5,7 @@ import { type IndexEntry, isIndispensable, readIndexCatalogue } from "./catalogu
 import { fingerprintOf } from "./compare.ts";
 import { type Dropping, readDroppings } from "./definitions.ts";
 import { readTables, type Tables } from "./tables.ts";
-import { costText, sizeSeverity, writesOf } from "./weigh.ts";
+import { costText, largest, sizeSeverity, writesOf } from "./weigh.ts";
 
 /**
  * Indexes that are the same index twice: method, columns, operator classes, collations, directions, expressions,
@@ -20,14 +20,19 @@ export const duplicateIndexes: ReviewCheck = {
     const catalogue = await readIndexCatalogue(context);
     const tables = await readTables(context);
     const doubles = findDoubles(catalogue.indexes);
+    const listed = largest(doubles, ({ index }) => index.pages);
     const droppings = await readDroppings(
       context,
       catalogue,
-      doubles.map(({ index }) => index),
+      listed.map(({ index }) => index),
     );
     return concludeReview({
-      facts: { indexes: catalogue.indexes.length, duplicates: doubles.length },
-      findings: doubles.flatMap(({ index, kept }) => {
+      facts: {
+        indexes: catalogue.indexes.length,
+        duplicates: doubles.length,
+        notListed: doubles.length - listed.length,
+      },
+      findings: listed.flatMap(({ index, kept }) => {
         const dropping = droppings.get(index.oid);
         return dropping === undefined ? [] : [finding(index, kept, dropping, tables)];
       }),

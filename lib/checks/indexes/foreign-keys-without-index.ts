@@ -11,6 +11,7 @@ import { type IndexEntry, readIndexCatalogue } from "./catalogue.ts";
 import { creationOf, FreeNames } from "./creations.ts";
 import { KeyCover } from "./foreign-key-cover.ts";
 import { readTables, type TableEntry, type Tables } from "./tables.ts";
+import { largest } from "./weigh.ts";
 
 /** A scan of so few rows is as fast as an index. */
 const smallRows = 1_000;
@@ -50,12 +51,13 @@ export const foreignKeysWithoutIndex: ReviewCheck = {
     const names = new FreeNames(catalogue, tables);
     const findings: ReviewFinding[] = [];
     const hasTime = proofTime(context);
-    for (const [at, gap] of gaps.entries()) {
+    const listed = largest(gaps, ({ table }) => table.pages);
+    for (const [at, gap] of listed.entries()) {
       const plan = at < shownPlans && hasTime() ? await planOf(context, gap) : undefined;
       findings.push(finding(gap, plan, names, tables));
     }
     return concludeReview({
-      facts: { foreignKeys: own.length, withoutIndex: findings.length },
+      facts: { foreignKeys: own.length, withoutIndex: gaps.length, notListed: gaps.length - listed.length },
       findings,
       good: own.length > 0 ? [`Each of the ${countText(own.length, "foreign key")} has an index.`] : [],
     });
@@ -78,7 +80,7 @@ function gapsOf(own: readonly ForeignKey[], cover: KeyCover, tables: Tables): Ga
       known.parentDeletes += deletes;
     }
   }
-  return [...gaps.values()].sort((a, b) => b.table.pages - a.table.pages || a.key.oid - b.key.oid);
+  return [...gaps.values()];
 }
 
 function severityOf({ table, key, narrowing, parentDeletes }: Gap): Severity {

@@ -53,7 +53,7 @@ export function lowValueIndexesBeyond(limits: LowValueLimits): ReviewCheck {
     async run(context) {
       const catalogue = await readIndexCatalogue(context);
       const tables = await readTables(context);
-      const judged = judgedAlready(catalogue);
+      const judged = await judgedAlready(context);
       const candidates = catalogue.indexes.filter((index) => {
         const table = tables.byOid.get(index.tableOid);
         return (

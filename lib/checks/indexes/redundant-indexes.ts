@@ -1,12 +1,12 @@
 import { qualified } from "../../postgres/identifiers.ts";
 import { bytesText } from "../../words.ts";
-import { concludeReview, type ReviewCheck, type ReviewFinding } from "../review-check.ts";
-import { type IndexCatalogue, type IndexEntry, isIndispensable, readIndexCatalogue } from "./catalogue.ts";
+import { concludeReview, type ReviewCheck, type ReviewContext, type ReviewFinding } from "../review-check.ts";
+import { type IndexEntry, isIndispensable, readIndexCatalogue } from "./catalogue.ts";
 import { serves } from "./compare.ts";
 import { type Dropping, readDroppings } from "./definitions.ts";
 import { findDoubles } from "./duplicate-indexes.ts";
 import { readTables, type Tables } from "./tables.ts";
-import { costText, sizeSeverity, writesOf } from "./weigh.ts";
+import { costText, largest, sizeSeverity, writesOf } from "./weigh.ts";
 
 /** A range of a wider index costs as many times the reads; beyond this the narrow one may be worth its keep. */
 const muchWider = 3;
@@ -22,15 +22,20 @@ export const redundantIndexes: ReviewCheck = {
   async run(context) {
     const catalogue = await readIndexCatalogue(context);
     const tables = await readTables(context);
-    const found = findCovered([...catalogue.byTable.values()]);
+    const found = await coveredIndexes(context);
+    const listed = largest(found, ({ index }) => index.pages);
     const droppings = await readDroppings(
       context,
       catalogue,
-      found.map(({ index }) => index),
+      listed.map(({ index }) => index),
     );
     return concludeReview({
-      facts: { indexes: catalogue.indexes.length, redundant: found.length },
-      findings: found.flatMap(({ index, wider }) => {
+      facts: {
+        indexes: catalogue.indexes.length,
+        redundant: found.length,
+        notListed: found.length - listed.length,
+      },
+      findings: listed.flatMap(({ index, wider }) => {
         const dropping = droppings.get(index.oid);
         return dropping === undefined ? [] : [finding(index, wider, dropping, tables)];
       }),
@@ -48,12 +53,21 @@ interface Covered {
  * Indexes that are there twice or whose work a wider one does, and those that stay for them: advice about one of them
  * that comes from anywhere else could take away both.
  */
-export function judgedAlready({ indexes, byTable }: IndexCatalogue): Set<number> {
-  const pairs = [
-    ...findDoubles(indexes).map(({ index, kept }) => [index.oid, kept.oid]),
-    ...findCovered([...byTable.values()]).map(({ index, wider }) => [index.oid, wider.oid]),
-  ];
-  return new Set(pairs.flat());
+export function judgedAlready(context: ReviewContext): Promise<Set<number>> {
+  return context.once("judged-indexes", async () => {
+    const doubles = findDoubles((await readIndexCatalogue(context)).indexes);
+    const covered = await coveredIndexes(context);
+    return new Set([
+      ...doubles.flatMap(({ index, kept }) => [index.oid, kept.oid]),
+      ...covered.flatMap(({ index, wider }) => [index.oid, wider.oid]),
+    ]);
+  });
+}
+
+function coveredIndexes(context: ReviewContext): Promise<Covered[]> {
+  return context.once("covered-indexes", async () =>
+    findCovered([...(await readIndexCatalogue(context)).byTable.values()]),
+  );
 }
 
 function findCovered(tables: readonly (readonly IndexEntry[])[]): Covered[] {

@@ -18,7 +18,7 @@ import { covers } from "./foreign-key-cover.ts";
 import { judgedAlready } from "./redundant-indexes.ts";
 import { readTables, type Tables } from "./tables.ts";
 import { readKnownSince, readUsageWindow } from "./usage-window.ts";
-import { costText, sizeSeverity, writesOf } from "./weigh.ts";
+import { costText, largest, sizeSeverity, writesOf } from "./weigh.ts";
 
 export interface UnusedLimits {
   /** Counters of fewer days say nothing: some work comes once a week. */
@@ -72,16 +72,18 @@ export function unusedIndexesWithin(limits: UnusedLimits): ReviewCheck {
           one.pages * tables.blockBytes >= limits.smallestBytes &&
           treeOf(one, catalogue).every((part) => isUnread(part, usage, context.now, limits)),
       );
-      const droppings = await readDroppings(context, catalogue, unread);
+      const listed = largest(unread, (one) => one.pages);
+      const droppings = await readDroppings(context, catalogue, listed);
       const knownSince = unread.length === 0 ? () => undefined : await readKnownSince(context.session);
       return concludeReview({
         facts: {
           indexes: catalogue.indexes.length,
           unused: unread.length,
+          notListed: unread.length - listed.length,
           since: usage.since.toISOString(),
           keptForForeignKeys: forForeignKeys,
         },
-        findings: unread.flatMap((index) => {
+        findings: listed.flatMap((index) => {
           const dropping = droppings.get(index.oid);
           const known = knownSince(index.oid);
           return dropping === undefined
@@ -112,7 +114,7 @@ async function candidatesOf(
   limits: UnusedLimits,
 ): Promise<{ candidates: IndexEntry[]; forForeignKeys: number }> {
   const forgotten = forgottenBefore(context.now, limits);
-  const judged = judgedAlready(catalogue);
+  const judged = await judgedAlready(context);
   const unread = catalogue.indexes.filter(
     (one) =>
       !judged.has(one.oid) &&

@@ -5,6 +5,14 @@ import type { TableEntry } from "./tables.ts";
 /** From here on an index that is not needed is felt in caches, backups and VACUUM. */
 const largeBytes = 100 * 2 ** 20;
 
+/** Nobody works through more of one kind; the others are counted. */
+const mostFindings = 1_000;
+
+/** Those that are worth a finding each, the largest first. */
+export function largest<T>(found: readonly T[], pagesOf: (one: T) => number): T[] {
+  return [...found].sort((a, b) => pagesOf(b) - pagesOf(a)).slice(0, mostFindings);
+}
+
 /** Nothing breaks because of an index too many. */
 export function sizeSeverity(bytes: number): Severity {
   return bytes >= largeBytes ? "medium" : "low";
