@@ -5,8 +5,10 @@ import { nullableNeverNull } from "../../../lib/checks/constraints/nullable-neve
 import { referenceIn, tableNames } from "../../../lib/checks/constraints/table-names.ts";
 import { uniqueCandidates } from "../../../lib/checks/constraints/unique-candidates.ts";
 import type { Session } from "../../../lib/ports/databases.ts";
-import { allMajors, useServer } from "../../helpers/postgres.ts";
+import { allMajors, defaultMajor, useServer } from "../../helpers/postgres.ts";
 import { createLogin, expectMended, flushStatistics, runCheck } from "../../helpers/review.ts";
+
+const majors = allMajors.filter((major) => [14, defaultMajor, 18].includes(major));
 
 describe("names that refer to tables", () => {
   it("are read in the styles that schemas are written in", () => {
@@ -27,29 +29,27 @@ describe("names that refer to tables", () => {
   });
 });
 
-describe.each(allMajors.filter((major) => [14, 17, 18].includes(major)))(
-  "what is not declared, PostgreSQL %i",
-  (major) => {
-    const server = useServer(major);
-    let session: Session;
-    let database: string;
-    beforeAll(async () => {
-      database = await server.createDatabase();
-      session = await server.connect(database);
-    });
-    afterAll(() => session?.close());
+describe.each(majors)("what is not declared, PostgreSQL %i", (major) => {
+  const server = useServer(major);
+  let session: Session;
+  let database: string;
+  beforeAll(async () => {
+    database = await server.createDatabase();
+    session = await server.connect(database);
+  });
+  afterAll(() => session?.close());
 
-    async function schema(statements: string): Promise<void> {
-      await session.query("drop schema if exists s cascade");
-      await session.query("create schema s");
-      await session.query(statements);
-    }
+  async function schema(statements: string): Promise<void> {
+    await session.query("drop schema if exists s cascade");
+    await session.query("create schema s");
+    await session.query(statements);
+  }
 
-    describe("missing foreign keys", () => {
-      const check = missingForeignKeys;
+  describe("missing foreign keys", () => {
+    const check = missingForeignKeys;
 
-      it("finds what is named like a key and has its values, and makes it one", async () => {
-        await schema(`
+    it("finds what is named like a key and has its values, and makes it one", async () => {
+      await schema(`
           create table s.customers (id bigint primary key);
           create table s.countries (code text primary key);
           create table s.categories (category_id int primary key, parent_id int);
@@ -64,33 +64,33 @@ describe.each(allMajors.filter((major) => [14, 17, 18].includes(major)))(
           insert into s."order""; --lines" select g, g, g from generate_series(1, 10) g;
           insert into s.parts values (1, 1);
         `);
-        const { findings } = await runCheck(check, session);
-        expect(
-          findings.map(({ object, confidence }) => `${object.table}.${object.column} ${confidence}`).sort(),
-        ).toEqual([
-          'order"; --lines.customerId likely',
-          'order"; --lines.order_id likely',
-          "orders.category_id likely",
-          "orders.country_code likely",
-          "orders.customer_id likely",
-          "parts.customer_id likely",
-        ]);
-        for (const column of ["order_id", "country_code"]) {
-          await expectMended(
-            check,
-            session,
-            findings.find(({ object }) => object.column === column),
-          );
-        }
+      const { findings } = await runCheck(check, session);
+      expect(
+        findings.map(({ object, confidence }) => `${object.table}.${object.column} ${confidence}`).sort(),
+      ).toEqual([
+        'order"; --lines.customerId likely',
+        'order"; --lines.order_id likely',
+        "orders.category_id likely",
+        "orders.country_code likely",
+        "orders.customer_id likely",
+        "parts.customer_id likely",
+      ]);
+      for (const column of ["order_id", "country_code"]) {
         await expectMended(
           check,
           session,
-          findings.find(({ object }) => object.table === "parts"),
+          findings.find(({ object }) => object.column === column),
         );
-      });
+      }
+      await expectMended(
+        check,
+        session,
+        findings.find(({ object }) => object.table === "parts"),
+      );
+    });
 
-      it("claims nothing where values, types, names or the kind of table speak against it", async () => {
-        await schema(`
+    it("claims nothing where values, types, names or the kind of table speak against it", async () => {
+      await schema(`
           create table s.users (id bigint primary key);
           create table s.accounts (id uuid primary key);
           insert into s.users select generate_series(1, 10);
@@ -105,40 +105,40 @@ describe.each(allMajors.filter((major) => [14, 17, 18].includes(major)))(
           create schema if not exists other;
           create table if not exists other.far (user_id bigint);
         `);
-        const result = await runCheck(check, session);
-        expect(result).toMatchObject({ verdict: "pass", facts: { contradictedByTheirValues: 1 } });
-      });
+      const result = await runCheck(check, session);
+      expect(result).toMatchObject({ verdict: "pass", facts: { contradictedByTheirValues: 1 } });
+    });
 
-      it("shows the rows that refer to nothing, and suspects where there are no rows or no rights", async () => {
-        await schema(`
+    it("shows the rows that refer to nothing, and suspects where there are no rows or no rights", async () => {
+      await schema(`
           create table s.users (id bigint primary key);
           insert into s.users select generate_series(1, 95);
           create table s.broken (user_id bigint);
           insert into s.broken select generate_series(1, 100);
           create table s.empty (user_id bigint);
         `);
-        const { findings } = await runCheck(check, session);
-        expect(
-          findings
-            .map(({ object, confidence, evidence }) => [object.table, confidence, evidence.sample])
-            .sort(),
-        ).toEqual([
-          ["broken", "suspected", "95 of 100 values are there"],
-          ["empty", "suspected", "no row has a value"],
-        ]);
-        expect(findings.some((one) => one.fix !== undefined)).toBe(false);
-        const guest = await server.connect(database, await createLogin(server, database));
-        expect((await runCheck(check, guest)).findings.map(({ evidence }) => evidence.sample)).toEqual([
-          "not read",
-          "not read",
-        ]);
-        await guest.close();
-      });
+      const { findings } = await runCheck(check, session);
+      expect(
+        findings
+          .map(({ object, confidence, evidence }) => [object.table, confidence, evidence.sample])
+          .sort(),
+      ).toEqual([
+        ["broken", "suspected", "95 of 100 values are there"],
+        ["empty", "suspected", "no row has a value"],
+      ]);
+      expect(findings.some((one) => one.fix !== undefined)).toBe(false);
+      const guest = await server.connect(database, await createLogin(server, database));
+      expect((await runCheck(check, guest)).findings.map(({ evidence }) => evidence.sample)).toEqual([
+        "not read",
+        "not read",
+      ]);
+      await guest.close();
     });
+  });
 
-    describe("what statistics tell", () => {
-      beforeAll(async () => {
-        await schema(`
+  describe("what statistics tell", () => {
+    beforeAll(async () => {
+      await schema(`
           create table s."ta'ble" (
             id int primary key, "de""fault; --" int default 5, active boolean, created_at timestamptz, code int unique,
             happens int, null_default int default null, later boolean, right_one boolean not null,
@@ -153,67 +153,66 @@ describe.each(allMajors.filter((major) => [14, 17, 18].includes(major)))(
           create table s.small (id int primary key, active boolean, email text, status text);
           insert into s.small select g, true, 'e' || g, 'x' from generate_series(1, 100) g;
         `);
-        await session.query("vacuum analyze");
-      });
+      await session.query("vacuum analyze");
+    });
 
-      it("is that a column never is null that should not be, and proves it", async () => {
-        const { findings, verdict } = await runCheck(nullableNeverNull, session);
-        expect(verdict).toBe("findings");
-        expect(findings.map(({ object, confidence }) => [object.column, confidence])).toEqual([
-          ['de"fault; --', "likely"],
-          ["active", "likely"],
-          ["created_at", "likely"],
-          ["code", "likely"],
-          ["login", "likely"],
-        ]);
-        await expectMended(nullableNeverNull, session, findings[0]);
-      });
+    it("is that a column never is null that should not be, and proves it", async () => {
+      const { findings, verdict } = await runCheck(nullableNeverNull, session);
+      expect(verdict).toBe("findings");
+      expect(findings.map(({ object, confidence }) => [object.column, confidence])).toEqual([
+        ['de"fault; --', "likely"],
+        ["active", "likely"],
+        ["created_at", "likely"],
+        ["code", "likely"],
+        ["login", "likely"],
+      ]);
+      await expectMended(nullableNeverNull, session, findings[0]);
+    });
 
-      it("is that a name of one thing is there once, where nothing keeps it so", async () => {
-        const { findings } = await runCheck(uniqueCandidates, session);
-        expect(findings).toMatchObject([
-          {
-            object: { column: "email" },
-            confidence: "suspected",
-            evidence: { repeatedValues: "none, counted" },
-          },
-        ]);
-        await expectMended(uniqueCandidates, session, findings[0]);
-      });
+    it("is that a name of one thing is there once, where nothing keeps it so", async () => {
+      const { findings } = await runCheck(uniqueCandidates, session);
+      expect(findings).toMatchObject([
+        {
+          object: { column: "email" },
+          confidence: "suspected",
+          evidence: { repeatedValues: "none, counted" },
+        },
+      ]);
+      await expectMended(uniqueCandidates, session, findings[0]);
+    });
 
-      it("is that a state has few values and accepts any, without telling them", async () => {
-        const { findings } = await runCheck(checkCandidates, session);
-        expect(findings).toMatchObject([{ object: { column: "status" }, evidence: { values: 3 } }]);
-        expect(JSON.stringify(findings)).not.toContain("paid");
-        await session.query(findings[0]?.remediation.sql ?? "");
-      });
+    it("is that a state has few values and accepts any, without telling them", async () => {
+      const { findings } = await runCheck(checkCandidates, session);
+      expect(findings).toMatchObject([{ object: { column: "status" }, evidence: { values: 3 } }]);
+      expect(JSON.stringify(findings)).not.toContain("paid");
+      await session.query(findings[0]?.remediation.sql ?? "");
+    });
 
-      it("cannot be said without the right to read them, or before ANALYZE", async () => {
-        const guest = await server.connect(database, await createLogin(server, database, ["pg_monitor"]));
-        for (const check of [nullableNeverNull, uniqueCandidates, checkCandidates]) {
-          expect(await runCheck(check, guest)).toMatchObject({
-            verdict: "not-assessable",
-            reason: expect.stringContaining("GRANT pg_read_all_data TO"),
-          });
-        }
-        await guest.close();
-        const reader = await createLogin(server, database, ["pg_read_all_data"]);
-        await session.query(`alter table s."ta'ble" enable row level security`);
-        const shielded = await server.connect(database, reader);
-        expect(await runCheck(checkCandidates, shielded)).toMatchObject({
+    it("cannot be said without the right to read them, or before ANALYZE", async () => {
+      const guest = await server.connect(database, await createLogin(server, database, ["pg_monitor"]));
+      for (const check of [nullableNeverNull, uniqueCandidates, checkCandidates]) {
+        expect(await runCheck(check, guest)).toMatchObject({
           verdict: "not-assessable",
-          reason: `row security hides the statistics of 1 table from ${reader.user}: ALTER ROLE "${reader.user}" BYPASSRLS;`,
+          reason: expect.stringContaining("GRANT pg_read_all_data TO"),
         });
-        await shielded.close();
-        await session.query(`alter table s."ta'ble" disable row level security`);
-        await session.query("create table s.fresh as select g as a from generate_series(1, 20000) g");
-        await session.query("alter table s.fresh set (autovacuum_enabled = false)");
-        await flushStatistics(session);
-        expect(await runCheck(checkCandidates, session)).toMatchObject({
-          verdict: "findings",
-          reason: "1 table not analysed yet: ANALYZE s.fresh;",
-        });
+      }
+      await guest.close();
+      const reader = await createLogin(server, database, ["pg_read_all_data"]);
+      await session.query(`alter table s."ta'ble" enable row level security`);
+      const shielded = await server.connect(database, reader);
+      expect(await runCheck(checkCandidates, shielded)).toMatchObject({
+        verdict: "not-assessable",
+        reason: `row security hides the statistics of 1 table from ${reader.user}: ALTER ROLE "${reader.user}" BYPASSRLS;`,
+      });
+      await shielded.close();
+      await session.query(`alter table s."ta'ble" disable row level security`);
+      await session.query("create table s.fresh as select g as a from generate_series(1, 20000) g");
+      await session.query("alter table s.fresh set (autovacuum_enabled = false)");
+      await flushStatistics(session);
+      expect(await runCheck(checkCandidates, session)).toMatchObject({
+        verdict: "findings",
+        reason: "1 table not analysed yet: ANALYZE s.fresh;",
       });
     });
-  },
-);
+  });
+});
