@@ -231,8 +231,14 @@ async function readSequences(session: Session): Promise<Item[]> {
  * Columns that look like a foreign key and have none: `customer_id` or `customerid` beside a table `customer`,
  * `customers` (`category_id`: `categories`) in the same schema, whose primary key is one column of the same type named
  * `id` or `customer_id`. So `country_code` refers to `countries (code)` too. More than one such table: nobody knows.
+ * @param options without `sizes`, `pages` is 0 and no relation is locked
  */
-async function readReferences(session: Session): Promise<ReferenceItem[]> {
+export async function readReferences(
+  session: Session,
+  options: { sizes: boolean } = { sizes: true },
+): Promise<ReferenceItem[]> {
+  // The tree of partitions is read under ACCESS SHARE on each.
+  const pages = options.sizes ? `${pagesOf("f.oid::oid")} + ${pagesOf("f.parent::oid")}` : "0";
   const rows = await session.query<
     Omit<ReferenceItem, "key" | "kind" | "label" | "primaryOnly"> & { unlogged: boolean }
   >(
@@ -269,7 +275,7 @@ async function readReferences(session: Session): Promise<ReferenceItem[]> {
          and a.atttypid = p.type and a.attcollation = p.collation
        where not (c.oid = p.oid and a.attname = p."column")
          and not exists (select from pg_constraint k where k.conrelid = c.oid and k.contype = 'f' and a.attnum = any (k.conkey)))
-     select f.*, ${pagesOf("f.oid::oid")} + ${pagesOf("f.parent::oid")} as pages
+     select f.*, ${pages} as pages
      from (select *, count(*) over (partition by oid, "columnNumber") as candidates from found) f
      where f.candidates = 1`,
   );

@@ -2,11 +2,21 @@ import { describe, expect, it } from "vitest";
 import { checksumFailures } from "../../lib/checks/data/checksum-failures.ts";
 import { collationVersions } from "../../lib/checks/data/collation-versions.ts";
 import { damagedObjects } from "../../lib/checks/data/damaged-objects.ts";
+import { duplicateValues } from "../../lib/checks/data/duplicate-values.ts";
 import { dataChecks } from "../../lib/checks/data/index.ts";
+import { orphanedReferences } from "../../lib/checks/data/orphaned-references.ts";
 import { sequencesBehind } from "../../lib/checks/data/sequences-behind.ts";
+import { valuesOutsideSet } from "../../lib/checks/data/values-outside-set.ts";
 import type { Session } from "../../lib/ports/databases.ts";
 import { allMajors, defaultMajor, useServer } from "../helpers/postgres.ts";
-import { createLogin, expectMended, runCheck, runChecks, useStandby } from "../helpers/review.ts";
+import {
+  createLogin,
+  expectMended,
+  flushStatistics,
+  runCheck,
+  runChecks,
+  useStandby,
+} from "../helpers/review.ts";
 
 const run = async (session: Session, ...statements: string[]) => {
   for (const statement of statements) await session.query(statement);
@@ -160,6 +170,123 @@ describe.each(majors)("review of the data itself on PostgreSQL %i", (major) => {
         { key: "collation-versions/default", evidence: { now: fixed?.actual ?? null, indexes: 1 } },
       ]);
     }
+    await session.close();
+  });
+
+  it("finds rows that refer to nothing, where a column looks like a reference", async () => {
+    const database = await server.createDatabase();
+    const session = await server.connect(database);
+    await run(
+      session,
+      'create schema "o""dd"',
+      'create table "o""dd".customers (id bigint primary key)',
+      'insert into "o""dd".customers select generate_series(1, 1000)',
+      'create table "o""dd"."; --" (customer_id bigint) partition by range (customer_id)',
+      'create table "o""dd".part partition of "o""dd"."; --" for values from (0) to (10000)',
+      'insert into "o""dd"."; --" select generate_series(1, 1010)',
+      // All there; a word for none; something else altogether; a trace of what is gone.
+      'create table "o""dd".fine (customer_id bigint)',
+      'insert into "o""dd".fine select generate_series(1, 1000)',
+      'create table "o""dd".sentinel (customer_id bigint)',
+      'insert into "o""dd".sentinel select case when g % 10 = 0 then 0 else g end from generate_series(1, 1000) g',
+      'create table "o""dd".other (customer_id bigint)',
+      'insert into "o""dd".other select g * 1000 from generate_series(1, 1000) g',
+      'create table "o""dd".audit_log (customer_id bigint)',
+      'insert into "o""dd".audit_log select generate_series(1, 1010)',
+    );
+    const { findings } = await runCheck(orphanedReferences, session);
+    expect(findings).toMatchObject([
+      {
+        key: 'orphaned-references/o"dd.; --.customer_id',
+        confidence: "suspected",
+        evidence: { sampledRows: 1010, withoutRow: 10, differentValues: 10 },
+      },
+    ]);
+    for (const line of findings[0]?.remediation.sql.split("\n") ?? []) {
+      if (!line.startsWith("--")) expect(await session.query(line)).toEqual([{ count: 10 }]);
+    }
+    const poor = await server.connect(database, await createLogin(server, database));
+    expect((await runCheck(orphanedReferences, poor)).reason).toContain("4 columns cannot be compared by");
+    await run(session, "begin", 'lock table "o""dd"."; --" in access exclusive mode');
+    const reader = await server.connect(database, await createLogin(server, database, ["pg_read_all_data"]));
+    expect((await runCheck(orphanedReferences, reader)).reason).toContain(
+      "no time was left for 1 column, or it was locked",
+    );
+    await run(session, "rollback");
+    for (const one of [session, poor, reader]) await one.close();
+  });
+
+  it("finds values that occur twice and should once", async () => {
+    const database = await server.createDatabase();
+    const session = await server.connect(database);
+    await run(
+      session,
+      'create table public."us; --" ("EMail" text, slug text, sku text unique, login text unique, user_name text)',
+      `insert into public."us; --" select 'p' || g || '@example.org', 's' || g, 'k' || g, 'l' || g, 'u' || g % 7 from generate_series(1, 1000) g`,
+      `insert into public."us; --" values ('P1@example.org', 's1', 'x', 'L1', 'u'), ('', null, 'y', 'm', 'u')`,
+      "create table public.tenants_users (tenant int, email text, unique (tenant, email))",
+      "insert into public.tenants_users select g % 2, 'e' || g / 2 from generate_series(1, 1000) g",
+      "create table public.folded (email text)",
+      "create unique index on public.folded (lower(email))",
+      "insert into public.folded select 'e' || g from generate_series(1, 1000) g",
+      "create table public.orders (email text)",
+      "insert into public.orders select 'e' || g % 300 from generate_series(1, 1000) g",
+    );
+    const { findings } = await runCheck(duplicateValues, session);
+    expect(
+      findings.map(({ object, severity, evidence }) => [
+        object.column,
+        severity,
+        evidence.valuesMoreThanOnce,
+      ]),
+    ).toEqual([
+      ["EMail", "medium", 1],
+      ["slug", "medium", 1],
+      ["login", "low", 1],
+    ]);
+    for (const finding of findings) {
+      const [count] = finding.remediation.sql.split("\n");
+      expect(await session.query(count ?? "")).toEqual([{ count: 1 }]);
+    }
+    expect(JSON.stringify(findings)).not.toContain("example.org");
+    const poor = await server.connect(database, await createLogin(server, database));
+    expect((await runCheck(duplicateValues, poor)).verdict).toBe("not-assessable");
+    for (const one of [session, poor]) await one.close();
+  });
+
+  it("finds values beside the few that a column should have", async () => {
+    const database = await server.createDatabase();
+    const session = await server.connect(database);
+    await run(
+      session,
+      'create table public."t; --" ("the state" text, color text, grade text, checked_state text check (checked_state <> $$$$), even_kind text)',
+      `insert into public."t; --" select case when g % 20000 = 7 then 'oops' when g % 2 = 0 then 'open' else 'closed' end,
+         case when g % 100 = 0 then 'Red ' when g % 3 = 0 then 'blue' else 'red' end,
+         (array['A', 'a', 'B'])[1 + g % 3], case when g % 20000 = 7 then 'oops' when g % 2 = 0 then 'open' else 'closed' end,
+         (array['x', 'y', 'z'])[1 + g % 3] from generate_series(1, 40000) g`,
+    );
+    await flushStatistics(session);
+    expect((await runCheck(valuesOutsideSet, session)).reason).toContain("ANALYZE");
+    await run(
+      session,
+      `alter table public."t; --" alter "the state" set statistics 1000`,
+      'alter table public."t; --" rename "the state" to "the_state"',
+      'analyze public."t; --"',
+    );
+    const { findings } = await runCheck(valuesOutsideSet, session);
+    expect(
+      findings.map(({ object, confidence, evidence }) => [
+        object.column,
+        confidence,
+        evidence.variants,
+        evidence.rare,
+      ]),
+    ).toEqual([
+      ["color", "likely", 1, 0],
+      ["the_state", "suspected", 0, 1],
+    ]);
+    for (const { remediation } of findings) await session.query(remediation.sql.split("\n")[0] ?? "");
+    expect(JSON.stringify(findings)).not.toMatch(/oops|Red/);
     await session.close();
   });
 

@@ -5,14 +5,12 @@ import { identifier, literal, qualified } from "../../postgres/identifiers.ts";
 import { SqlState } from "../../postgres/sqlstate.ts";
 import { countText } from "../../words.ts";
 import type { Severity } from "../check.ts";
+import { proofTime } from "../proof-time.ts";
 import { concludeReview, type ReviewCheck, type ReviewContext, type ReviewFinding } from "../review-check.ts";
 import { readUserKeys } from "../types/user-keys.ts";
 
 /** Keys that one statement looks up: each takes ACCESS SHARE on its table and its sequence. */
 const atOnce = 200;
-/** Time that all look-ups may take, and what they leave to the other checks. */
-const mostMilliseconds = 3_000;
-const reserveMilliseconds = 1_000;
 /** The next insert fails; those of some time from now; further away a large number is one that was chosen (99999999 for "none"). */
 const soon = 10_000;
 const far = 1_000_000;
@@ -39,7 +37,7 @@ export const sequencesBehind: ReviewCheck = {
     const { session } = context;
     const { lookable, unseen } = await readLookable(context);
     const positions: Position[] = [];
-    const until = performance.now() + mostMilliseconds;
+    const hasTime = proofTime(context);
     let behindLocks = 0;
     let notLookedAt = 0;
     const queue: Key[][] = [];
@@ -47,7 +45,7 @@ export const sequencesBehind: ReviewCheck = {
       queue.push(lookable.slice(from, from + atOnce));
     for (let keys = queue.shift(); keys !== undefined; keys = queue.shift()) {
       context.signal.throwIfAborted();
-      if (performance.now() > until || context.budget.left() < reserveMilliseconds) {
+      if (!hasTime()) {
         notLookedAt += keys.length;
         continue;
       }

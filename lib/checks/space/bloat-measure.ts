@@ -3,13 +3,11 @@ import { Pace } from "../../maintenance/pace.ts";
 import { hasSqlState } from "../../postgres/errors.ts";
 import { identifier } from "../../postgres/identifiers.ts";
 import { SqlState } from "../../postgres/sqlstate.ts";
+import { proofTime } from "../proof-time.ts";
 import type { ReviewContext } from "../review-check.ts";
 
 const pageHeaderBytes = 24;
 const linePointerBytes = 4;
-/** Reading may take this part of what is left of the budget, and leaves this much to other checks. */
-const budgetShare = 0.1;
-const reserveMilliseconds = 2_000;
 /** The runner lets no statement take longer than two seconds. */
 const longestSeconds = 1.5;
 /** A page that is visible to all is not read, only its entry in the free space map. */
@@ -47,18 +45,18 @@ export async function measureHeaps(context: ReviewContext, heaps: readonly Heap[
   if (heaps.length === 0) return result;
   const schema = await usableSchema(context);
   if (typeof schema === "string") return { ...result, obstacle: schema };
-  const allowed = Math.min(context.budget.left() * budgetShare, context.budget.left() - reserveMilliseconds);
-  const until = performance.now() + allowed;
-  // A share of the budget is for this check however often it asks.
+  const hasTime = proofTime(context);
   const pace = new Pace();
   for (const heap of heaps) {
     context.signal.throwIfAborted();
     const pages = costOf(heap);
     const predicted = pace.predictSeconds(pages);
-    if (predicted > longestSeconds || performance.now() + predicted * 1000 > until) {
+    if (predicted > longestSeconds || !hasTime()) {
       result.unmeasured.set(
         heap.oid,
-        `reading it takes about ${Math.ceil(predicted)} s, more than the budget allows`,
+        predicted > longestSeconds
+          ? `reading it takes about ${Math.ceil(predicted)} s, longer than a review's statement may`
+          : "no time was left for it: give more with --budget",
       );
       continue;
     }

@@ -1,7 +1,7 @@
 import { qualified } from "../../postgres/identifiers.ts";
 import { majorOf } from "../../postgres/versions.ts";
 import { bytesText } from "../../words.ts";
-import { readTables, type TableEntry } from "../indexes/tables.ts";
+import { readTables, type TableEntry, type Tables } from "../indexes/tables.ts";
 import { readUsageWindow } from "../indexes/usage-window.ts";
 import { round } from "../outcome.ts";
 import { concludeReview, type ReviewCheck, type ReviewContext, type ReviewFinding } from "../review-check.ts";
@@ -53,7 +53,7 @@ export function hotUpdatesWithin(limits: HotLimits): ReviewCheck {
           obstacle: `updates are counted since ${since.toISOString()} only: ask again when that is a day`,
         });
       }
-      const details = await readDetails(context, cold);
+      const details = await readDetails(context, cold, tables);
       return concludeReview({
         findings: cold.flatMap((one) => {
           const detail = details.get(one.oid);
@@ -73,20 +73,23 @@ export const hotUpdates = hotUpdatesWithin({ updatesPerDay: 100_000, updates: 10
 
 async function readDetails(
   { session }: ReviewContext,
-  tables: readonly TableEntry[],
+  wanted: readonly TableEntry[],
+  tables: Tables,
 ): Promise<Map<number, Detail>> {
-  if (tables.length === 0) return new Map();
+  if (wanted.length === 0) return new Map();
+  const leaves = wanted.flatMap((one) =>
+    (one.kind === "p" ? tables.leavesOf(one) : [one]).map((leaf) => ({ leaf: leaf.oid, whole: one.oid })),
+  );
   const newPage =
     majorOf(session.serverVersionNumber) >= 16 ? "pg_stat_get_tuples_newpage_updated(l.oid)" : "null::int8";
   const rows = await session.query<Detail>(
     `select c.oid::int8 as oid,
             case when c.relkind = 'p' then null else coalesce((select option_value::int from pg_options_to_table(c.reloptions)
               where option_name = 'fillfactor'), 100) end as "fillFactor",
-            (select sum(${newPage})::int8 from pg_class l
-              where l.oid in (select c.oid union select t.relid from pg_partition_tree(c.oid) t where c.relkind = 'p')) as "newPage",
+            (select sum(${newPage})::int8 from unnest($2::oid[], $3::oid[]) as l(oid, whole) where l.whole = c.oid) as "newPage",
             (select count(*)::int from pg_index x where x.indrelid = c.oid) as indexes
        from pg_class c where c.oid = any ($1::oid[])`,
-    [tables.map(({ oid }) => oid)],
+    [wanted.map(({ oid }) => oid), leaves.map(({ leaf }) => leaf), leaves.map(({ whole }) => whole)],
   );
   return new Map(rows.map((row) => [row.oid, row]));
 }

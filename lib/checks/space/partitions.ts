@@ -31,7 +31,7 @@ export interface Partitioned {
 
 /**
  * Every partitioned table at the top with its last range and its default partition, read once. Ranges are read as the
- * server writes them for this session; no partition is looked into.
+ * server writes them for this session (told the partition, it would lock it); no partition is looked into.
  */
 export function readPartitioned(context: ReviewContext): Promise<Partitioned[]> {
   return context.once("partitioned-tables", () =>
@@ -49,7 +49,7 @@ export function readPartitioned(context: ReviewContext): Promise<Partitioned[]> 
        bound as materialized (
          select i.inhparent, i.inhrelid, p.is_time and p.strategy = 'r' as is_range_of_time,
                 case when p.is_time and p.strategy = 'r'
-                     then regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \\((.*)\\) TO \\((.*)\\)$') end as ends
+                     then regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \\((.*)\\) TO \\((.*)\\)$') end as ends
            from parent p join pg_inherits i on i.inhparent = p.oid join pg_class c on c.oid = i.inhrelid
           where c.oid <> p.partdefid and not i.inhdetachpending),
        range as materialized (
