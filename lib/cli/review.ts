@@ -12,6 +12,7 @@ import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
 import { compare, parseEarlier } from "../review/compare.ts";
 import { type Reviewed, reviewServers } from "../review/connect.ts";
 import { planFixes } from "../review/fixes.ts";
+import { reviewPage } from "../review/html/page.ts";
 import { renderMarkdown } from "../review/markdown.ts";
 import type { ReviewReport } from "../review/run.ts";
 import { summarize } from "../review/summary.ts";
@@ -28,6 +29,7 @@ const formats = {
   text: { extension: "txt", render: (report: ReviewReport) => describeReview(report).join("\n") },
   json: { extension: "json", render: (report: ReviewReport) => JSON.stringify(report, null, 2) },
   markdown: { extension: "md", render: (report: ReviewReport) => renderMarkdown(report).trimEnd() },
+  html: { extension: "html", render: reviewPage },
 } as const;
 
 type Format = keyof typeof formats;

@@ -37,6 +37,23 @@ describe("pgkeep review", () => {
     expect(run.stderr).toBe(`The report is in ${join(directory, file)}\n`);
   });
 
+  it("writes one page, with the sizes of the tables, whatever their names", async () => {
+    const database = await server.createDatabase();
+    const session = await server.connect(database);
+    await session.query(`create table public."</script><b>" as select n from generate_series(1, 1000) n`);
+    await session.query("analyze");
+    await session.close();
+    const directory = join(scratch, "pages");
+    const run = await runCli(["review", "--format", "html", "--out", directory, "--url", url(database)]);
+    const [file = ""] = readdirSync(directory);
+    expect(file).toMatch(/^database-review-\d{4}-\d\d-\d\d\.html$/);
+    const page = readFileSync(join(directory, file), "utf8");
+    expect(page).toMatch(/^<!DOCTYPE html>/);
+    expect(page).toContain("<bdi>public</bdi>.<bdi>&lt;/script&gt;&lt;b&gt;</bdi>");
+    expect(page).not.toContain("</script><b>");
+    expect(run.stderr).toContain(`The report is in ${join(directory, file)}\n`);
+  });
+
   it("compares with an earlier one by its file", async () => {
     const database = await server.createDatabase();
     const file = join(scratch, "earlier.json");

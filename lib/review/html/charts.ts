@@ -217,7 +217,7 @@ function line({ id, title, points, text, base, highest }: Line): Html {
   const floor = fixed(y(low));
   const middle = points[Math.floor(points.length / 2)];
   const labels = [begin, ...(points.length > 4 && middle !== undefined ? [middle] : []), end];
-  return html`<figure><svg class="line" viewBox="0 0 ${size.width} ${size.height}" role="img" aria-labelledby="${id}-title ${id}-text">
+  return html`<figure><svg class="line" viewBox="0 0 ${size.width} ${size.height}" role="img" aria-labelledby="${id}-title" aria-describedby="${id}-text">
 <title id="${id}-title">${title}</title>
 <desc id="${id}-text">From ${text(begin.value)} on ${begin.day} to ${text(end.value)} on ${end.day}; lowest ${text(
     Math.min(...values),

@@ -59,7 +59,9 @@ export function findingGroups(report: ReviewReport, anchors: Anchors): Html {
             : group(
                 `change-${change}`,
                 html`${changes[change]} (review of ${moment(comparison.since)})`,
-                comparison[change].map((finding) => past(finding, areaOf.get(finding.check), change)),
+                comparison[change].map((finding, index) =>
+                  past(finding, areaOf.get(finding.check), change, `${change}-${index + 1}`),
+                ),
               ),
         )
   }`;
@@ -96,10 +98,14 @@ function marks({ severity }: KnownFinding, area: Area | undefined, change: Chang
   return html`data-severity="${severity}" data-area="${area ?? ""}" data-change="${change ?? ""}"`;
 }
 
-function past(finding: KnownFinding & { reason?: string }, area: Area | undefined, change: Change): Html {
-  return html`<article class="finding past" ${marks(finding, area, change)}><div class="summary">${badge(finding.severity)} <h4>${
-    finding.title
-  }</h4> <span class="change ${change}">${changes[change]}</span></div>
+function past(
+  finding: KnownFinding & { reason?: string },
+  area: Area | undefined,
+  change: Change,
+  id: string,
+): Html {
+  return html`<article class="finding past" aria-labelledby="${id}-title" ${marks(finding, area, change)}>
+<div class="summary">${head(finding, id, change)}</div>
 <p class="about"><code>${finding.key}</code>${finding.reason === undefined ? "" : html`: ${finding.reason}`}</p></article>\n`;
 }
 

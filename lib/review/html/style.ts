@@ -74,8 +74,8 @@ button { font: inherit; font-size: .9rem; color: var(--text); background: var(--
 button:hover { border-color: var(--link); color: var(--link); }
 #shown { margin: 0; flex-basis: 100%; font-size: .9rem; }
 summary { cursor: pointer; }
-.finding { border: 1px solid var(--rule); border-radius: 6px; background: var(--raised); margin: .4rem 0; content-visibility: auto;
-  contain-intrinsic-size: auto 3.7rem; scroll-margin-top: 1rem; }
+.finding { border: 1px solid var(--rule); border-radius: 6px; background: var(--raised); margin: .4rem 0;
+  scroll-margin-top: 1rem; }
 .finding summary, .finding > .summary { padding: .6rem .9rem; border-radius: 6px; } .finding summary:hover { background: var(--sunk); }
 .finding summary .about { display: block; padding-left: 6.2rem; margin-top: .1rem; } .finding.past > .about { margin: 0; padding: 0 .9rem .6rem 6.2rem; }
 .finding h4 { display: inline; font-size: 1rem; font-weight: 600; margin: 0 .3rem 0 .25rem; }
@@ -109,7 +109,7 @@ footer { margin-top: 4rem; border-top: 1px solid var(--rule); color: var(--quiet
 @media (forced-colors: active) { .badge, .change { border-color: currentColor; } .a, .b, .c { forced-color-adjust: none; } }
 @media print {
   body { max-width: none; font-size: 10pt; padding: 0; } nav, #filters, .skip, .values, tbody .bar { display: none !important; }
-  .finding { content-visibility: visible; border-color: #999; } .finding summary { list-style: none; break-after: avoid; }
+  .finding { border-color: #999; } .finding summary { list-style: none; break-after: avoid; }
   pre { max-height: none; overflow: visible; } h2, h3, h4, h5 { break-after: avoid; } a { color: inherit; text-decoration: none; }
   .statement { display: inline; } .scroll { overflow: visible; } .badge, .change { border-color: currentColor; }
 }
