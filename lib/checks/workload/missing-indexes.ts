@@ -1,14 +1,12 @@
-import type { Session } from "../../ports/databases.ts";
 import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { bytesText, countText } from "../../words.ts";
 import type { Confidence, Severity } from "../check.ts";
 import { type ForeignKey, readForeignKeys } from "../constraints/foreign-keys.ts";
-import type { PlanNode } from "../generic-plan.ts";
 import { creationOf, type FreeNames } from "../indexes/creations.ts";
 import { writesOf } from "../indexes/weigh.ts";
 import { round } from "../outcome.ts";
 import type { ReviewFinding } from "../review-check.ts";
-import { type Candidate, type Need, nameOfCandidate, needsOf } from "./candidates.ts";
+import { needsOf } from "./candidates.ts";
 import {
   brief,
   freeNames,
@@ -20,19 +18,14 @@ import {
   tableText,
   workloadCheck,
 } from "./common.ts";
-import { isPlan, lookupOf, plannable, planOf, planText, type Question, scansOf } from "./explain.ts";
-import { bodyOf, estimatedBytes, proveWithHypopg } from "./proofs.ts";
-import { rowsOf, type Table } from "./tables.ts";
+import { lookupOf, plannable } from "./explain.ts";
+import { bodyOf } from "./proofs.ts";
+import { firstPlan, merged, type Proposal, propose } from "./proposals.ts";
+import type { Table } from "./tables.ts";
 
 /** A smaller table is read as a whole faster than anybody notices. */
 const smallestRows = 10_000;
 const smallestPages = 100;
-/** A plan must cost half of what it did, as with Dexter's `--min-cost-savings-pct 50` … */
-const worthwhileShare = 0.5;
-/** … and be worth it at all: about a hundred pages read. */
-const smallestCost = 100;
-/** By a plan alone: of so small a share of the rows, an index saves most of the pages. */
-const selectiveShare = 0.05;
 /** What nobody waits for needs no index. */
 const fewestCalls = 10;
 const smallestSharePercent = 1;
@@ -44,17 +37,6 @@ const mostMilliseconds = 4_000;
 const writesPerRead = 100;
 /** Writes of a shorter time may be those that filled the table. */
 const dayOfSeconds = 86_400;
-
-interface Proposal {
-  table: Table;
-  candidate: Candidate;
-  statements: Parsed[];
-  isProved: boolean;
-  /** Of the costliest statement. */
-  before: string;
-  after: string;
-  bytes: number;
-}
 
 /**
  * Indexes that would serve the costliest statements. With hypopg each is proved by the planner itself; without it the
@@ -139,117 +121,6 @@ function isCostly(statement: Parsed, { workload }: Seen): boolean {
     (sharePercent(statement, workload) >= smallestSharePercent ||
       meanMilliseconds(statement) >= smallestMeanMilliseconds)
   );
-}
-
-async function propose(
-  { context: { session }, tables }: Seen,
-  statement: Parsed,
-  need: Need,
-  { question, plan }: Planned,
-  hypopg: string | undefined,
-): Promise<Proposal | undefined> {
-  const { table } = need;
-  if (hypopg !== undefined && table.kind !== "p") {
-    let best: Proposal | undefined;
-    let bestCost = plan["Total Cost"] * worthwhileShare;
-    if (plan["Total Cost"] < smallestCost) return undefined;
-    for (const candidate of need.candidates) {
-      const proof = await proveWithHypopg(session, hypopg, question, plan, table, candidate);
-      // A column more must pay for itself.
-      const cost = (proof?.after["Total Cost"] ?? Number.POSITIVE_INFINITY) * (best === undefined ? 1 : 1.1);
-      if (proof === undefined || cost > bestCost) continue;
-      bestCost = proof.after["Total Cost"];
-      best = {
-        table,
-        candidate,
-        statements: [statement],
-        isProved: true,
-        before: planText(plan),
-        after: planText(proof.after),
-        bytes: proof.bytes,
-      };
-    }
-    return best;
-  }
-  const scans = scansOf(plan, table, tables);
-  if (!scans.some((node) => node["Node Type"] === "Seq Scan") || plan["Total Cost"] < smallestCost)
-    return undefined;
-  return byPlan(session, statement, need, planText(plan));
-}
-
-interface Planned {
-  question: Question;
-  plan: PlanNode;
-}
-
-async function firstPlan(
-  session: Session,
-  questions: readonly (Question | undefined)[],
-): Promise<Planned | undefined> {
-  for (const question of questions) {
-    if (question === undefined) continue;
-    const plan = await planOf(session, question);
-    if (isPlan(plan)) return { question, plan };
-  }
-  return undefined;
-}
-
-/** Without hypopg: the planner's own estimate of how few rows the candidate's columns leave. */
-async function byPlan(
-  session: Session,
-  statement: Parsed,
-  { table, conditions, candidates }: Need,
-  before: string,
-): Promise<Proposal | undefined> {
-  let best: { candidate: Candidate; share: number } | undefined;
-  for (const candidate of candidates) {
-    const own = conditions.filter(({ column }) => candidate.columns.includes(column));
-    const lookup = lookupOf(table, own);
-    if (lookup === undefined) continue;
-    const plan = await planOf(session, lookup);
-    if (!isPlan(plan)) continue;
-    const share = plan["Plan Rows"] / Math.max(1, rowsOf(table));
-    if (share <= selectiveShare && (best === undefined || share < best.share * 0.5))
-      best = { candidate, share };
-  }
-  if (best === undefined) return undefined;
-  const { candidate, share } = best;
-  return {
-    table,
-    candidate,
-    statements: [statement],
-    isProved: false,
-    before,
-    after: `about ${Math.max(1, Math.round(share * rowsOf(table)))} of ${Math.round(rowsOf(table))} rows by ${bodyOf(candidate)}`,
-    bytes: estimatedBytes(candidate, rowsOf(table)),
-  };
-}
-
-/** One index for all statements that it serves: the same, or the first columns of another. */
-function merged(proposals: readonly Proposal[]): Proposal[] {
-  const all: Proposal[] = [];
-  const widest = [...proposals].sort((a, b) => b.candidate.columns.length - a.candidate.columns.length);
-  for (const proposal of widest) {
-    const host = all.find(
-      (other) => other.table === proposal.table && holds(other.candidate, proposal.candidate),
-    );
-    if (host === undefined) {
-      all.push({ ...proposal });
-      continue;
-    }
-    host.statements = [...new Set([...host.statements, ...proposal.statements])];
-    host.isProved &&= proposal.isProved;
-  }
-  const cost = ({ statements }: Proposal) =>
-    statements.reduce((sum, { total }) => sum + total.execMilliseconds, 0);
-  for (const { statements } of all)
-    statements.sort((a, b) => b.total.execMilliseconds - a.total.execMilliseconds);
-  return all.sort((a, b) => cost(b) - cost(a));
-}
-
-function holds(wide: Candidate, narrow: Candidate): boolean {
-  const first = { columns: wide.columns.slice(0, narrow.columns.length), descending: wide.descending };
-  return nameOfCandidate(first) === nameOfCandidate(narrow);
 }
 
 /** Columns of a proposed index that some UPDATE of the workload sets: it can be HOT no more. */

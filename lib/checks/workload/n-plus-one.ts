@@ -11,8 +11,8 @@ import {
   statementEvidence,
   workloadCheck,
 } from "./common.ts";
+import type { Counts } from "./looks.ts";
 import { conditionsOf, namedTables } from "./resolve.ts";
-import type { Counts } from "./statements.ts";
 import type { Column, Table } from "./tables.ts";
 
 /** Calls of the look-up between the two looks: fewer may be anybody's. */

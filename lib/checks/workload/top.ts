@@ -10,7 +10,7 @@ import { hasSqlState } from "../../postgres/errors.ts";
 import { SqlState } from "../../postgres/sqlstate.ts";
 import { maskLiterals } from "../mask-literals.ts";
 import { grantMonitor, round } from "../outcome.ts";
-import { type Counts, counters, enabling, type Look, look, nothing, readInfo, sums } from "./statements.ts";
+import { type Counts, counters, enabling, type Look, look, nothing, readInfo, sums } from "./looks.ts";
 import { originOf, shapeOf } from "./text.ts";
 
 /** What statements can be ordered by. */
