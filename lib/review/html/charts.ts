@@ -86,8 +86,9 @@ ${line({
   id: "line-load",
   title: "Busy sessions by day",
   points: days.map(({ day, busySessions }) => ({ day, value: busySessions })),
-  text: (value) => numberText(Math.round(value * 1000) / 1000),
+  text: numberText,
   base: 10,
+  fromZero: true,
 })}
 ${
   withReads.length < 2
@@ -198,12 +199,15 @@ interface Line {
   base: 10 | 1024;
   /** No value can be above. */
   highest?: number;
+  /** The axis begins at zero, always. */
+  fromZero?: true;
 }
 
 const size = { width: 720, height: 220, left: 84, right: 16, top: 14, bottom: 30 };
-function line({ id, title, points, text, base, highest }: Line): Html {
+function line({ id, title, points, text, base, highest, fromZero }: Line): Html {
   const values = points.map(({ value }) => value);
-  const ticks = ticksOf(Math.min(...values), Math.max(...values), base, highest);
+  const lowest = fromZero === true ? 0 : Math.min(...values);
+  const ticks = ticksOf(lowest, Math.max(...values), base, highest);
   const [low, high] = [ticks[0] ?? 0, ticks.at(-1) ?? 1];
   const [begin, end] = [points[0], points.at(-1)];
   if (begin === undefined || end === undefined) return html``;
@@ -228,7 +232,12 @@ ${ticks.map(
   ) => html`<line class="grid" x1="${size.left}" x2="${size.width - size.right}" y1="${fixed(y(tick))}" y2="${fixed(y(tick))}"/>
 <text x="${size.left - 8}" y="${fixed(y(tick) + 4)}" text-anchor="end">${text(tick)}</text>`,
 )}
-<path class="area" d="M${fixed(x(begin.day))} ${floor}L${path}L${fixed(x(end.day))} ${floor}Z"/>
+${
+  // A filled area says "so much of it", which is true above zero only.
+  low === 0
+    ? html`<path class="area" d="M${fixed(x(begin.day))} ${floor}L${path}L${fixed(x(end.day))} ${floor}Z"/>`
+    : ""
+}
 <path class="stroke" d="M${path}"/>
 ${labels.map(
   ({ day }, index) =>
@@ -236,7 +245,7 @@ ${labels.map(
       index === 0 ? "start" : index === labels.length - 1 ? "end" : "middle"
     }">${day}</text>`,
 )}
-</svg><figcaption>${title}</figcaption>
+</svg><figcaption>${title}${low === 0 ? "" : `; the axis begins at ${text(low)}`}</figcaption>
 <details class="values"><summary>Values: ${title.toLowerCase()}</summary>${table(
     title,
     ["Day", "Value"],

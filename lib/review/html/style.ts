@@ -108,7 +108,7 @@ footer { margin-top: 4rem; border-top: 1px solid var(--rule); color: var(--quiet
 }
 @media (forced-colors: active) { .badge, .change { border-color: currentColor; } .a, .b, .c { forced-color-adjust: none; } }
 @media print {
-  body { max-width: none; font-size: 10pt; padding: 0; } nav, #filters, .skip, .values, tbody .bar { display: none !important; }
+  body { max-width: none; font-size: 10pt; padding: 0; } nav, #filters, .skip, .values { display: none !important; }
   .finding { border-color: #999; } .finding summary { list-style: none; break-after: avoid; }
   pre { max-height: none; overflow: visible; } h2, h3, h4, h5 { break-after: avoid; } a { color: inherit; text-decoration: none; }
   .statement { display: inline; } .scroll { overflow: visible; } .badge, .change { border-color: currentColor; }
