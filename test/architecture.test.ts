@@ -72,7 +72,7 @@ const allowed: Record<string, string[]> = {
   alarms: ["errors.ts"],
   config: ["errors.ts", "json.ts", "package-root.ts"],
   postgres: foundations,
-  checks: [...foundations, "postgres", "history", "reindex"],
+  checks: [...foundations, "postgres", "history", "reindex", "maintenance", "vacuum"],
   review: [...foundations, "postgres", "checks", "history"],
   ...Object.fromEntries(core.map((name) => [name, [...foundations, "postgres", ...core]])),
   integrity: [...foundations, "postgres", "checks", "maintenance"],

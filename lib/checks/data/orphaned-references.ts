@@ -1,5 +1,5 @@
 import { PgkeepError } from "../../errors.ts";
-import { type ReferenceItem, readReferences } from "../../integrity/items.ts";
+import { readSuspectedReferences, type SuspectedReference } from "../../maintenance/references.ts";
 import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { countText } from "../../words.ts";
 import { isTrace } from "../constraints/table-names.ts";
@@ -32,7 +32,7 @@ export const orphanedReferences: ReviewCheck = {
   area: "integrity",
   async run(context) {
     const { byOid } = await readTables(context);
-    const references = (await readReferences(context.session, { sizes: false })).filter(
+    const references = (await readSuspectedReferences(context.session, { sizes: false })).filter(
       ({ oid, parent, table }) => byOid.has(oid) && byOid.has(parent) && !isTrace(table),
     );
     const unseen = await readUnseen(context, references);
@@ -40,7 +40,7 @@ export const orphanedReferences: ReviewCheck = {
     const findings: ReviewFinding[] = [];
     let notLookedAt = 0;
     for (const [at, reference] of references.entries()) {
-      if (unseen.has(reference.key)) continue;
+      if (unseen.has(keyOf(reference))) continue;
       const sample = at < mostColumns && hasTime() ? await sampleOf(context, reference) : undefined;
       if (sample === undefined) notLookedAt += 1;
       else if (isOrphaned(sample)) findings.push(finding(reference, sample));
@@ -62,6 +62,8 @@ export const orphanedReferences: ReviewCheck = {
   },
 };
 
+const keyOf = ({ oid, columnNumber }: SuspectedReference) => `${oid}/${columnNumber}`;
+
 /** One value alone that is nowhere is a word for "none" (0, −1), not a lost row, unless it is one row's. */
 function isOrphaned({ sampled, orphans, distinct }: Sample): boolean {
   return orphans > 0 && orphans <= sampled * (1 - referenceShare) && (distinct > 1 || orphans === 1);
@@ -69,7 +71,7 @@ function isOrphaned({ sampled, orphans, distinct }: Sample): boolean {
 
 async function readUnseen(
   { session }: ReviewContext,
-  references: readonly ReferenceItem[],
+  references: readonly SuspectedReference[],
 ): Promise<Set<string>> {
   const rows = await session.query<{ key: string }>(
     `select r.key
@@ -80,7 +82,7 @@ async function readUnseen(
          or row_security_active(c.oid) or row_security_active(p.oid)
          or 'u' in (c.relpersistence, p.relpersistence) and pg_is_in_recovery()`,
     [
-      references.map(({ key }) => key),
+      references.map(keyOf),
       references.map(({ oid }) => oid),
       references.map(({ columnNumber }) => columnNumber),
       references.map(({ parent }) => parent),
@@ -90,7 +92,10 @@ async function readUnseen(
 }
 
 /** Undefined when it could not be had. */
-async function sampleOf({ session, signal }: ReviewContext, one: ReferenceItem): Promise<Sample | undefined> {
+async function sampleOf(
+  { session, signal }: ReviewContext,
+  one: SuspectedReference,
+): Promise<Sample | undefined> {
   const column = identifier(one.column);
   const key = identifier(one.parentColumn);
   const percent = Math.max(0.001, Math.min(100, (100 * 2 * sampledRows) / Math.max(1, one.rows)));
@@ -109,7 +114,7 @@ async function sampleOf({ session, signal }: ReviewContext, one: ReferenceItem):
   }
 }
 
-function finding(one: ReferenceItem, { sampled, orphans, distinct }: Sample): ReviewFinding {
+function finding(one: SuspectedReference, { sampled, orphans, distinct }: Sample): ReviewFinding {
   const table = qualified(one.schema, one.table);
   const parent = qualified(one.parentSchema, one.parentTable);
   const column = identifier(one.column);

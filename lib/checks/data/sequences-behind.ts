@@ -1,5 +1,4 @@
 import type { KeyColumn } from "../../history/keys.ts";
-import { sequenceBehind } from "../../integrity/findings.ts";
 import { DatabaseError, hasSqlState } from "../../postgres/errors.ts";
 import { identifier, literal, qualified } from "../../postgres/identifiers.ts";
 import { SqlState } from "../../postgres/sqlstate.ts";
@@ -148,27 +147,24 @@ function severityOf(key: Key, distance: number): Severity {
 function finding(key: Key, position: Position): ReviewFinding[] {
   const { nextTaken, distance } = position;
   if (nextTaken === null || distance === null || distance > far) return [];
-  const base = sequenceBehind(key.sequenceSchema, key.sequenceName, {
-    tableSchema: key.schema,
-    table: key.table,
-    column: key.column,
-    nextValue: position.nextValue,
-    lastValue: position.lastValue,
-    isCalled: position.isCalled,
-    extreme: nextTaken,
-    ascending: key.increment > 0,
-  });
   const table = qualified(key.schema, key.table);
   const now = distance === 0;
   const sequence = literal(qualified(key.sequenceSchema, key.sequenceName)).trim();
+  const edge = key.increment > 0 ? "max" : "min";
+  const up = `SELECT setval(${sequence}, (SELECT ${edge}(${identifier(key.column)}) FROM ${table}));`;
   const down = `SELECT setval(${sequence}, ${position.lastValue}, ${position.isCalled});`;
   return [
     {
-      ...base,
       check: "sequences-behind",
       key: `sequences-behind/${key.schema}.${key.table}.${key.column}`,
       severity: severityOf(key, distance),
       confidence: now ? "certain" : "likely",
+      object: {
+        schema: key.schema,
+        table: key.table,
+        column: key.column,
+        name: qualified(key.sequenceSchema, key.sequenceName),
+      },
       title: now
         ? `the next number of ${qualified(key.sequenceSchema, key.sequenceName)} exists in ${table}.${identifier(key.column)} already`
         : `in ${countText(distance, "number")}, ${qualified(key.sequenceSchema, key.sequenceName)} comes to one that ${table}.${identifier(key.column)} has`,
@@ -181,14 +177,15 @@ function finding(key: Key, position: Position): ReviewFinding[] {
       impact: key.isUnique
         ? `${now ? "The next insert" : "An insert then"} that draws from it fails with a duplicate key, and so does each until the taken numbers are passed.`
         : "Two rows get the same number, and nothing notices.",
+      blastRadius: `inserts into ${table}`,
       rootCause:
         "Rows came with numbers of their own: restored, replicated or copied without their sequence, or inserted with an explicit key.",
       prevention:
         "Set sequences after each load of rows (setval); GENERATED ALWAYS keeps explicit numbers out.",
       effort: "minutes",
-      remediation: { ...base.remediation, rollback: down },
+      remediation: { sql: up, lock: "ROW EXCLUSIVE on the sequence", rollback: down },
       fix: {
-        up: [base.remediation.sql],
+        up: [up],
         down: [down],
         proof: [`next value ${position.nextValue}, and the column has ${nextTaken}`],
       },

@@ -1,0 +1,78 @@
+import type { Session } from "../ports/databases.ts";
+
+/** A column that looks as if it referred to another table's primary key. */
+export interface SuspectedReference {
+  oid: number;
+  columnNumber: number;
+  column: string;
+  schema: string;
+  table: string;
+  /** By the last VACUUM or ANALYZE. */
+  rows: number;
+  parent: number;
+  parentSchema: string;
+  parentTable: string;
+  parentColumn: string;
+  /** One of both tables. */
+  unlogged: boolean;
+  /** Of both tables. */
+  pages: number;
+}
+
+/** Pages of a table, or of all partitions that it has: an expression, which takes ACCESS SHARE on each. */
+export function pagesOf(oid: string): string {
+  return `(select coalesce(sum(greatest(l.relpages, 0)), 0)::bigint from pg_class l
+           where l.oid = ${oid} and l.relkind <> 'p'
+              or l.oid in (select t.relid from pg_partition_tree(${oid}) t where t.isleaf))`;
+}
+
+/**
+ * Columns that look like a foreign key and have none: `customer_id` or `customerid` beside a table `customer`,
+ * `customers` (`category_id`: `categories`) in the same schema, whose primary key is one column of the same type named
+ * `id` or `customer_id`. So `country_code` refers to `countries (code)` too. More than one such table: nobody knows.
+ * @param options without `sizes`, `pages` is 0 and no relation is locked
+ */
+export function readSuspectedReferences(
+  session: Session,
+  options: { sizes: boolean },
+): Promise<SuspectedReference[]> {
+  const pages = options.sizes ? `${pagesOf("f.oid::oid")} + ${pagesOf("f.parent::oid")}` : "0";
+  return session.query<SuspectedReference>(
+    `with relation as (
+       select c.oid, n.oid as namespace, n.nspname::text as schema, c.relname::text as name, c.reltuples, c.relpersistence
+       from pg_class c join pg_namespace n on n.oid = c.relnamespace
+       where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
+         and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgkeep') and not exists (select from pg_depend e where e.classid = 'pg_class'::regclass and e.objid = c.oid and e.deptype = 'e')),
+     parent as (
+       select r.*, a.attname::text as "column", a.atttypid as type, a.attcollation as collation
+       from relation r
+       join pg_index i on i.indrelid = r.oid and i.indisprimary and i.indnkeyatts = 1
+       join pg_attribute a on a.attrelid = r.oid and a.attnum = i.indkey[0]
+       join pg_type t on t.oid = a.atttypid and t.typnamespace = 'pg_catalog'::regnamespace and t.typtype = 'b'),
+     stem as (
+       -- customers (id): customer_id; customers (customer_id): customer_id.
+       select p.*, lower(s.name) as stem,
+              case when lower(p."column") like lower(s.name) || '\\_%' then lower(p."column")
+                   else lower(s.name) || '_' || lower(p."column") end as wanted
+       from parent p
+       cross join lateral (select p.name union select regexp_replace(p.name, 's$', '', 'i')
+                           union select regexp_replace(p.name, 'es$', '', 'i')
+                           union select regexp_replace(p.name, 'ies$', 'y', 'i')) s (name)
+       where s.name <> ''),
+     found as (
+       select distinct c.oid::bigint as oid, a.attnum::int as "columnNumber", a.attname::text as "column", c.schema,
+              c.name as "table", greatest(c.reltuples, 0)::float8 as rows, p.oid::bigint as parent,
+              p.schema as "parentSchema", p.name as "parentTable", p."column" as "parentColumn",
+              c.relpersistence = 'u' or p.relpersistence = 'u' as unlogged
+       from stem p
+       join relation c on c.namespace = p.namespace
+       join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+         and lower(a.attname) in (p.wanted, replace(p.wanted, '_', ''))
+         and a.atttypid = p.type and a.attcollation = p.collation
+       where not (c.oid = p.oid and a.attname = p."column")
+         and not exists (select from pg_constraint k where k.conrelid = c.oid and k.contype = 'f' and a.attnum = any (k.conkey)))
+     select f.*, ${pages} as pages
+     from (select *, count(*) over (partition by oid, "columnNumber") as candidates from found) f
+     where f.candidates = 1`,
+  );
+}
