@@ -17,6 +17,8 @@ import { type Condition, conditionsOf } from "./resolve.ts";
 import type { Column, Table, Tables } from "./tables.ts";
 import { wholeScan } from "./whole-scans.ts";
 
+const dropExtension = 'DROP EXTENSION "pg_trgm";';
+
 /** Where pg_trgm is, or would be installed. */
 interface Trigram {
   schema: string;
@@ -47,6 +49,10 @@ export const leadingWildcardLike = workloadCheck({
         break;
       }
     }
+    // While another of these indexes is there, the extension cannot be dropped.
+    if (findings.length > 1)
+      for (const { fix } of findings)
+        if (fix !== undefined) fix.down = fix.down.filter((one) => one !== dropExtension);
     return { findings, good: ["No search with LIKE reads a large table as a whole."] };
   },
 });
@@ -86,7 +92,9 @@ function finding(
     trigram.available && table.entry !== undefined
       ? creationOf(table.entry, [column.name, "trgm"], body, names(), tables.counters)
       : undefined;
-  const extension = trigram.installed ? [] : ['CREATE EXTENSION "pg_trgm" WITH SCHEMA "public";'];
+  const extension = trigram.installed
+    ? []
+    : ['CREATE EXTENSION IF NOT EXISTS "pg_trgm" WITH SCHEMA "public";'];
   return {
     ...aboutStatement(
       "leading-wildcard-like",
@@ -129,7 +137,7 @@ function finding(
           example: { before: `${name} ${operator} '%…%'`, after: creation.sql },
           fix: {
             up: [...extension, ...creation.fix.up],
-            down: [...creation.fix.down, ...(trigram.installed ? [] : ['DROP EXTENSION "pg_trgm";'])],
+            down: [...creation.fix.down, ...(trigram.installed ? [] : [dropExtension])],
             proof: [
               `now: ${scan.plan ?? `${scan.blocksPerCall} blocks touched by each call`} of ${tableText(table, tables)}`,
               "hypopg cannot pretend a GIN index: try it on a copy; it is slower to write than a B-tree, and about as large as the texts",

@@ -90,8 +90,14 @@ describe.each(majors)("statements of PostgreSQL %i", (major) => {
     await times(session, 60, "select id from public.people where email = $1", (turn) => [`${turn}`]);
     const { findings } = await runCheck(leadingWildcardLike, session);
     expect(findings).toMatchObject([{ confidence: "likely", object: { column: "email" } }]);
-    expect(findings[0]?.fix?.up[0]).toBe('CREATE EXTENSION "pg_trgm" WITH SCHEMA "public";');
+    expect(findings[0]?.fix?.up[0]).toBe('CREATE EXTENSION IF NOT EXISTS "pg_trgm" WITH SCHEMA "public";');
     await expectMended(leadingWildcardLike, session, findings[0]);
+    await times(session, 60, "select id from public.people where note ilike $1", () => ["%y%"]);
+    const both = (await runCheck(leadingWildcardLike, session)).findings;
+    expect(both).toHaveLength(2);
+    const up = both.flatMap(({ fix }) => fix?.up ?? []);
+    const down = [...both].reverse().flatMap(({ fix }) => fix?.down ?? []);
+    for (const statement of [...up, ...down]) await session.query(statement);
   });
 
   it("with filters inside of documents are found, and an index over them mends it", async () => {
