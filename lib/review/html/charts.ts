@@ -32,7 +32,7 @@ function sizeChart({ largest, tables, bytes, unmeasured }: Data<"tables">): Html
   }. As VACUUM and ANALYZE last counted; partitions count in their table.${
     unmeasured === 0
       ? ""
-      : ` ${countText(unmeasured, "table")} ${unmeasured === 1 ? "was" : "were"} never measured and ${
+      : ` ${countText(unmeasured, "table or partition", "tables and partitions")} ${unmeasured === 1 ? "was" : "were"} never measured and ${
           unmeasured === 1 ? "counts" : "count"
         } as empty: ANALYZE them.`
   }</p>
