@@ -95,15 +95,20 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
   const checks = request.checks ?? reviewChecks;
   const replicasUnseen = request.replicasUnseen ?? [];
   const memory = new Map<string, Promise<unknown>>();
+  const left = () => Math.max(0, budgetMilliseconds - elapsed());
+  const exhausted = `the budget of ${request.budgetSeconds} s was used up; give more with --budget`;
   const context: ReviewContext = {
-    session,
+    session: within(session, left, exhausted),
     config,
     now: server.now,
     window: windowOf(server),
     extensions: await readExtensions(session),
-    replicas: request.replicas ?? [],
+    replicas: (request.replicas ?? []).map(({ name, session }) => ({
+      name,
+      session: within(apart(session, name), left, exhausted),
+    })),
     replicasUnseen,
-    budget: { left: () => Math.max(0, budgetMilliseconds - elapsed()) },
+    budget: { left },
     observeMilliseconds: (request.observeSeconds ?? 0) * 1000,
     signal,
     once<T>(key: string, load: () => Promise<T>): Promise<T> {
@@ -118,7 +123,7 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
   let incomplete: string | undefined;
   for (const [index, check] of checks.entries()) {
     if (incomplete === undefined && context.budget.left() === 0) {
-      incomplete = `the budget of ${request.budgetSeconds} s was used up; give more with --budget`;
+      incomplete = exhausted;
     }
     const from = elapsed();
     if (incomplete === undefined) request.progress?.(check, index + 1, checks.length);
@@ -206,6 +211,28 @@ function windowOf({ now, startedAt, resetAt }: ServerNow): StatisticsWindow {
   return { since, seconds: Math.max(0, Math.round((now.getTime() - since.getTime()) / 1000)) };
 }
 
+/** The same session, which begins no statement after the budget is used up: the last one takes 2 s at most. */
+function within(session: Session, left: () => number, exhausted: string): Session {
+  const query: Session["query"] = (sql, values, options) =>
+    left() > 0 ? session.query(sql, values, options) : Promise.reject(new PgkeepError("deadline", exhausted));
+  return Object.create(session, { query: { value: query } }) as Session;
+}
+
+/** A replica's session: when it is lost, that is the failure of who asks it, and not the end of the review. */
+function apart(session: Session, name: string): Session {
+  const query: Session["query"] = async (sql, values, options) => {
+    try {
+      return await session.query(sql, values, options);
+    } catch (error) {
+      if (!(error instanceof PgkeepError) || error.code !== "unreachable") throw error;
+      throw new PgkeepError("statement-failed", `the replica ${name} is lost: ${error.message}`, {
+        cause: error,
+      });
+    }
+  };
+  return Object.create(session, { query: { value: query } }) as Session;
+}
+
 async function readExtensions(session: Session): Promise<ReviewContext["extensions"]> {
   const rows = await session.query<{ name: string; schema: string; version: string }>(
     `select e.extname::text as name, n.nspname::text as schema, e.extversion as version
@@ -223,7 +250,7 @@ async function ask(check: ReviewCheck, context: ReviewContext): Promise<Asked> {
     return await check.run(context);
   } catch (error) {
     context.signal.throwIfAborted();
-    if (error instanceof PgkeepError && error.code === "unreachable") {
+    if (error instanceof PgkeepError && (error.code === "unreachable" || error.code === "deadline")) {
       const lost = errorMessage(error);
       return { ...unseen(lost), lost };
     }

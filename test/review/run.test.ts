@@ -130,6 +130,30 @@ describe.each(allMajors.filter((major) => [14, defaultMajor, 18].includes(major)
       expect(report.results[3]?.reason).toBe(report.incomplete);
     });
 
+    it("goes on without a replica that vanishes", async () => {
+      const database = await server.createDatabase();
+      const session = await server.connect(database);
+      const replica = await server.connect(database);
+      const report = await review(
+        asked({
+          session,
+          replicas: [{ name: "east", session: replica }],
+          checks: [
+            checkNamed("asks", async ({ replicas }) => {
+              await replicas[0]?.session.query("select pg_terminate_backend(pg_backend_pid())");
+              return concludeReview({});
+            }),
+            checkNamed("after"),
+          ],
+        }),
+      );
+      await session.close();
+      await replica.close();
+      expect(verdicts(report)).toEqual(["asks not-assessable", "after pass"]);
+      expect(report.results[0]?.reason).toContain("the replica east is lost");
+      expect(report).not.toHaveProperty("incomplete");
+    });
+
     it("leaves out what the budget does not allow, and says so", async () => {
       const session = await server.connect(await server.createDatabase());
       const spend = checkNamed("spends", async ({ session, budget }) => {
@@ -142,6 +166,26 @@ describe.each(allMajors.filter((major) => [14, defaultMajor, 18].includes(major)
       await session.close();
       expect(verdicts(report)).toEqual(["spends pass", "late not-assessable"]);
       expect(report.incomplete).toBe("the budget of 0.2 s was used up; give more with --budget");
+    });
+
+    it("bounds a check that does not look at its budget", async () => {
+      const session = await server.connect(await server.createDatabase());
+      let count = 0;
+      const endless = checkNamed("endless", async ({ session }) => {
+        for (;;) {
+          await session.query("select pg_sleep(0.02)");
+          count += 1;
+        }
+      });
+      const report = await review(
+        asked({ session, budgetSeconds: 0.2, checks: [endless, checkNamed("late")] }),
+      );
+      await session.close();
+      expect(count).toBeGreaterThan(0);
+      expect(verdicts(report)).toEqual(["endless not-assessable", "late not-assessable"]);
+      expect(report.incomplete).toBe("the budget of 0.2 s was used up; give more with --budget");
+      expect(report.results[0]?.reason).toBe(report.incomplete);
+      expect(report.seconds).toBeLessThan(2);
     });
 
     it("loads once what several checks need, and fails each when that fails", async () => {
