@@ -9,6 +9,7 @@ import type { Suppression, SuppressionsReport } from "./suppressions.ts";
 
 /** Of findings of one check and severity, the first is shown whole and so many more by their title. */
 const shownTitles = 5;
+const shownGood = 5;
 
 /** The report as lines for a terminal, short: what to do first on top. The other formats have all of it. */
 export function describeReview(report: ReviewReport): string[] {
@@ -38,7 +39,10 @@ export function describeReview(report: ReviewReport): string[] {
   }
   if (report.suppressions !== undefined) lines.push(...describeSuppressions(report.suppressions));
   const good = report.results.flatMap((result) => result.good);
-  if (good.length > 0) lines.push("", "Done well:", ...good.map((sentence) => `  ${printable(sentence)}`));
+  if (good.length > 0) {
+    lines.push("", "Done well:", ...good.slice(0, shownGood).map((sentence) => `  ${printable(sentence)}`));
+    if (good.length > shownGood) lines.push(`  and ${good.length - shownGood} more, in the other formats`);
+  }
   return lines;
 }
 

@@ -17,6 +17,15 @@ describe("the text of a review", () => {
     );
   });
 
+  it("names some of what is done well, and counts the rest", () => {
+    const good = Array.from({ length: 7 }, (_, index) => `Good ${index + 1}.`);
+    expect(
+      text([resultOf("a", { good })])
+        .split("\n")
+        .slice(-2),
+    ).toEqual(["  Good 5.", "  and 2 more, in the other formats"]);
+  });
+
   it("orders by severity, then by how sure, and shows what to do", () => {
     const printed = text([
       resultOf("low", { findings: [findingOf({ check: "low", severity: "low" })] }),
