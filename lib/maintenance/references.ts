@@ -59,18 +59,26 @@ export function readSuspectedReferences(
                            union select regexp_replace(p.name, 'es$', '', 'i')
                            union select regexp_replace(p.name, 'ies$', 'y', 'i')) s (name)
        where s.name <> ''),
+     -- Equality of every part, so that ten thousand tables are hashed and not compared each with each.
+     wanted as (
+       select distinct p.oid, p.namespace, p.schema, p.name, p."column", p.type, p.collation, p.relpersistence, w.column_name
+       from stem p cross join lateral (values (p.wanted), (replace(p.wanted, '_', ''))) w (column_name)),
+     attribute as materialized (
+       select c.oid, c.namespace, c.schema, c.name, c.reltuples, c.relpersistence, a.attnum, a.attname, a.atttypid,
+              a.attcollation, lower(a.attname) as column_name
+       from relation c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
+     referring as materialized (
+       select k.conrelid, u.number from pg_constraint k cross join unnest(k.conkey) as u(number) where k.contype = 'f'),
      found as (
-       select distinct c.oid::bigint as oid, a.attnum::int as "columnNumber", a.attname::text as "column", c.schema,
-              c.name as "table", greatest(c.reltuples, 0)::float8 as rows, p.oid::bigint as parent,
+       select distinct a.oid::bigint as oid, a.attnum::int as "columnNumber", a.attname::text as "column", a.schema,
+              a.name as "table", greatest(a.reltuples, 0)::float8 as rows, p.oid::bigint as parent,
               p.schema as "parentSchema", p.name as "parentTable", p."column" as "parentColumn",
-              c.relpersistence = 'u' or p.relpersistence = 'u' as unlogged
-       from stem p
-       join relation c on c.namespace = p.namespace
-       join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-         and lower(a.attname) in (p.wanted, replace(p.wanted, '_', ''))
+              a.relpersistence = 'u' or p.relpersistence = 'u' as unlogged
+       from wanted p
+       join attribute a on a.namespace = p.namespace and a.column_name = p.column_name
          and a.atttypid = p.type and a.attcollation = p.collation
-       where not (c.oid = p.oid and a.attname = p."column")
-         and not exists (select from pg_constraint k where k.conrelid = c.oid and k.contype = 'f' and a.attnum = any (k.conkey)))
+       where not (a.oid = p.oid and a.attname = p."column")
+         and not exists (select from referring k where k.conrelid = a.oid and k.number = a.attnum))
      select f.*, ${pages} as pages
      from (select *, count(*) over (partition by oid, "columnNumber") as candidates from found) f
      where f.candidates = 1`,

@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { checksumFailures } from "../../lib/checks/data/checksum-failures.ts";
 import { collationVersions } from "../../lib/checks/data/collation-versions.ts";
@@ -349,14 +351,38 @@ describe.each(majors)("review of the data itself on PostgreSQL %i", (major) => {
 describe("review of the data itself", () => {
   const server = useServer(defaultMajor);
 
-  it("cannot tell damage by storage where pages have no checksums, and says so", async () => {
-    const session = await server.connect(await server.createDatabase());
-    const [row] = await session.query<{ on: boolean }>(
-      "select current_setting('data_checksums')::bool as on",
+  it("finds pages that storage has damaged, where pages have checksums", async () => {
+    const database = await server.createDatabase();
+    const session = await server.connect(database);
+    const [on] = await session.query<{ checksums: boolean }>(
+      "select current_setting('data_checksums')::bool as checksums",
     );
-    const { verdict, reason } = await runCheck(checksumFailures, session);
-    if (row?.on === true) expect(verdict).toBe("pass");
-    else expect(reason).toContain("pages have no checksums");
+    if (on?.checksums !== true) {
+      expect((await runCheck(checksumFailures, session)).reason).toContain("pages have no checksums");
+      await session.close();
+      return;
+    }
+    expect((await runCheck(checksumFailures, session)).verdict).toBe("pass");
+    // A rewrite leaves its pages on disk only, where the byte is flipped.
+    await run(
+      session,
+      "create table public.t with (autovacuum_enabled = off) as select generate_series(1, 1000) as a",
+      "vacuum full public.t",
+      "checkpoint",
+    );
+    const [file] = await session.query<{ path: string }>("select pg_relation_filepath('public.t') as path");
+    const path = join(server.dataDirectory, file?.path ?? "");
+    const bytes = readFileSync(path);
+    bytes[8000] = (bytes[8000] ?? 0) ^ 0xff;
+    writeFileSync(path, bytes);
+    await expect(session.query("select count(*) from public.t")).rejects.toThrow(/invalid page/);
+    await flushStatistics(session);
+    expect((await runCheck(checksumFailures, session)).findings).toMatchObject([
+      { key: `checksum-failures/${database}`, severity: "critical", evidence: { failures: 1 } },
+    ]);
+    const poor = await server.connect(database, await createLogin(server, database));
+    expect((await runCheck(checksumFailures, poor)).verdict).toBe("findings");
+    await poor.close();
     await session.close();
   });
 });
