@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { dataChecks } from "../../lib/checks/data/index.ts";
 import { autovacuumParameters } from "../../lib/checks/space/autovacuum-parameters.ts";
 import { bloatedTablesBeyond } from "../../lib/checks/space/bloated-tables.ts";
 import { bloatedToastBeyond } from "../../lib/checks/space/bloated-toast.ts";
@@ -17,6 +18,7 @@ import { unloggedTables } from "../../lib/checks/space/unlogged-tables.ts";
 import { unusedTables, unusedTablesWithin } from "../../lib/checks/space/unused-tables.ts";
 import { vacuumHeldBack, vacuumHeldBackBeyond } from "../../lib/checks/space/vacuum-held-back.ts";
 import type { Session } from "../../lib/ports/databases.ts";
+import { loadApplication } from "../../lib/sandbox/application/load.ts";
 import { allMajors, defaultMajor, useServer } from "../helpers/postgres.ts";
 import {
   createLogin,
@@ -428,6 +430,44 @@ describe.each(majors)("review of space on PostgreSQL %i", (major) => {
     expect(advice.findings).toMatchObject([{ key: "autovacuum-parameters/public.ev; --", severity: "low" }]);
     expect(advice.findings[0]?.fix?.up.join()).toContain("autovacuum_vacuum_scale_factor");
     await expectMended(autovacuumParameters, session, advice.findings[0]);
+    await session.close();
+  });
+});
+
+describe("review of space and data", () => {
+  const server = useServer(defaultMajor, { settings: { autovacuum: "off" } });
+
+  it("finds nothing in the sample application, however closely bloat is looked for", async () => {
+    const session = await server.connect(await server.createDatabase());
+    await loadApplication(session);
+    await flushStatistics(session);
+    const { results } = await runChecks([...spaceChecks, ...dataChecks], session);
+    expect(results.flatMap(({ findings }) => findings)).toEqual([]);
+    const everything = { smallestBytes: 0, wastedBytes: 16 * 8192, wastedPercent: 30 };
+    for (const check of [bloatedTablesBeyond(everything), bloatedToastBeyond(everything)]) {
+      const { findings, facts } = await runCheck(check, session);
+      expect(findings).toEqual([]);
+      expect(facts.measured).toBe(0);
+    }
+    await session.close();
+  });
+
+  it("finds nothing in an empty database, and in what extensions and pgkeep own", async () => {
+    const session = await server.connect(await server.createDatabase());
+    await run(
+      session,
+      "create schema pgkeep",
+      "create unlogged table pgkeep.own (id serial primary key, email text)",
+      "insert into pgkeep.own values (1, 'a')",
+      "create unlogged table public.of_extension (id serial primary key, email text)",
+      "insert into public.of_extension select g, 'a' from generate_series(1, 20000) g",
+      "delete from public.of_extension",
+      "create extension pg_trgm schema public",
+      "alter extension pg_trgm add table public.of_extension",
+    );
+    await flushStatistics(session);
+    const { results } = await runChecks([...spaceChecks, ...dataChecks], session);
+    expect(results.flatMap(({ findings }) => findings)).toEqual([]);
     await session.close();
   });
 });

@@ -51,7 +51,7 @@ function finding(one: Partitioned): ReviewFinding {
     effort: "hours",
     remediation: {
       sql: [
-        `-- Which ranges: SELECT ${one.key === null ? "…" : "min(key), max(key)"}, count(*) FROM ${partition};`,
+        `-- Which ranges: SELECT ${one.key === null ? "…" : "min(key), max(key)"}, count(*) FROM ${partition.replace(/\p{Cc}+/gu, " ")};`,
         `-- pgkeep run manage-partitions moves them when the table is declared under partitions.tables with drainDefault.`,
         "-- By hand, for each range, in one transaction: create a table of the same shape, move its rows there (DELETE … RETURNING, INSERT), and attach it.",
         `SELECT count(*) FROM ${partition};`,
