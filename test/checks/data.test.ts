@@ -9,6 +9,7 @@ import { dataChecks } from "../../lib/checks/data/index.ts";
 import { orphanedReferences } from "../../lib/checks/data/orphaned-references.ts";
 import { sequencesBehind } from "../../lib/checks/data/sequences-behind.ts";
 import { valuesOutsideSet } from "../../lib/checks/data/values-outside-set.ts";
+import { packageRoot } from "../../lib/package-root.ts";
 import type { Session } from "../../lib/ports/databases.ts";
 import { allMajors, defaultMajor, useServer } from "../helpers/postgres.ts";
 import {
@@ -301,7 +302,9 @@ describe.each(majors)("review of the data itself on PostgreSQL %i", (major) => {
     await run(
       session,
       "create schema pgkeep",
-      "create table pgkeep.integrity_look (item text primary key, object_name text, attempted_at timestamptz, checked_at timestamptz, too_long_seconds float8, problems jsonb)",
+      /create table pgkeep\.integrity_look \([^;]*;/.exec(
+        readFileSync(join(packageRoot, "sql", "install", "007-integrity.sql"), "utf8"),
+      )?.[0] ?? "",
     );
     expect(await runCheck(damagedObjects, session)).toMatchObject({
       verdict: "not-assessable",
@@ -309,7 +312,7 @@ describe.each(majors)("review of the data itself on PostgreSQL %i", (major) => {
     });
     await run(
       session,
-      "insert into pgkeep.integrity_look values ('table/1', 'table public.t', now(), now(), null, null), ('index/2', 'index public.i', now(), now() - interval '90 days', null, '[]')",
+      "insert into pgkeep.integrity_look (item, object_name, attempted_at, checked_at, problems) values ('table/1', 'table public.t', now(), now(), null), ('index/2', 'index public.i', now(), now() - interval '90 days', '[]')",
     );
     expect(await runCheck(damagedObjects, session)).toMatchObject({
       verdict: "not-assessable",

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { dataChecks } from "../../lib/checks/data/index.ts";
 import { autovacuumParameters } from "../../lib/checks/space/autovacuum-parameters.ts";
@@ -17,6 +19,7 @@ import { transactionIdAge } from "../../lib/checks/space/transaction-id-age.ts";
 import { unloggedTables } from "../../lib/checks/space/unlogged-tables.ts";
 import { unusedTables, unusedTablesWithin } from "../../lib/checks/space/unused-tables.ts";
 import { vacuumHeldBack, vacuumHeldBackBeyond } from "../../lib/checks/space/vacuum-held-back.ts";
+import { packageRoot } from "../../lib/package-root.ts";
 import type { Session } from "../../lib/ports/databases.ts";
 import { loadApplication } from "../../lib/sandbox/application/load.ts";
 import { allMajors, defaultMajor, useServer } from "../helpers/postgres.ts";
@@ -413,6 +416,25 @@ describe.each(majors)("review of space on PostgreSQL %i", (major) => {
         evidence: { correlation: 1, growthPerDay: null },
       },
     ]);
+    // With the history that collect-history keeps, it says how fast.
+    await run(
+      session,
+      "create schema pgkeep",
+      readFileSync(join(packageRoot, "sql", "install", "006-history.sql"), "utf8"),
+      `insert into pgkeep.history_day (day, taken_at, database_oid, server_started_at, database_bytes, size_basis,
+         next_transaction_id, transaction_id_age, next_multixact_id, multixact_age)
+       select d::date, d, 1, now(), 1, 'estimate', 1, 1, 1, 1
+         from generate_series(date_trunc('day', now()) - interval '10 days', date_trunc('day', now()), interval '5 days') d`,
+      `insert into pgkeep.history_table_before
+       select 'public."ev; --"'::regclass, current_date - 1, 100, 0, 1, 1, 0, 1, 0, 0, 0, 0, '{}', '{}', '{}', '{}', '{}'`,
+      `insert into pgkeep.history_table
+       select 'public."ev; --"'::regclass, null, current_date - 10, null, current_date, 'r', 1380, 0, 1, 1, 0, 1, 0, 0, 0, 0,
+              'public', 'ev; --', '{}', '{}', '{}', '{}', '{}', '{}'`,
+    );
+    expect((await runCheck(any, session)).findings[0]?.evidence).toMatchObject({
+      growthPerDay: "1 MiB",
+      growthMeasuredOverDays: 10,
+    });
     const poor = await server.connect(database, await createLogin(server, database));
     expect(await runCheck(any, poor)).toMatchObject({
       verdict: "not-assessable",
