@@ -51,7 +51,8 @@ const describeServer = `select pg_catalog.current_setting('server_version_num'):
 
 /**
  * Opens one direct connection with timeouts set and `search_path` reduced to `pg_catalog`, so that no
- * object of the database can stand in for a system function. `bigint` values arrive as numbers.
+ * object of the database can stand in for a system function. `bigint` values arrive as numbers, moments as dates
+ * whatever DateStyle the role has; the order of day and month in what a person writes stays the role's.
  * @throws PgkeepError `unreachable`, `authentication`, `not-found` or `unsupported-server`
  */
 export async function connect(target: ConnectionTarget, options: ConnectOptions = {}): Promise<Session> {
@@ -81,6 +82,8 @@ export async function connect(target: ConnectionTarget, options: ConnectOptions 
         : await client.query<ServerFacts>(
             `${describeServer},
               pg_catalog.set_config('search_path', 'pg_catalog', false),
+              pg_catalog.set_config('datestyle', 'ISO, ' ||
+                pg_catalog.split_part(pg_catalog.current_setting('datestyle'), ', ', 2), false),
               pg_catalog.set_config('statement_timeout', $1, false),
               pg_catalog.set_config('lock_timeout', $2, false)`,
             [

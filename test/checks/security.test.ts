@@ -277,6 +277,30 @@ describe("review of security", () => {
     for (const one of [admin, session, monitor]) await one.close();
   });
 
+  it("waits for no lock on a table", async () => {
+    const session = await server.connect(await server.createDatabase());
+    await run(
+      session,
+      "create table public.busy (a int)",
+      "create policy few on public.busy using (a = 1)",
+      "create policy all_rows on public.busy using (true)",
+      "grant select on public.busy to public",
+    );
+    const other = await server.connect(session.database);
+    const keys = async () =>
+      (await runChecks(securityChecks, session)).results.flatMap(({ findings }) =>
+        findings.map(({ key }) => key),
+      );
+    const before = await keys();
+    expect(before).toContain("row-security/public.busy/disabled");
+    await other.transaction(async () => {
+      await other.query("lock table public.busy in access exclusive mode");
+      expect(await keys()).toEqual(before);
+    });
+    await other.close();
+    await session.close();
+  });
+
   it("says that a server which listens to the network cannot encrypt", async () => {
     const session = await server.connect(await server.createDatabase());
     await session.query("alter system set listen_addresses = '*'");
