@@ -1,8 +1,8 @@
 import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { majorOf } from "../../postgres/versions.ts";
 import { concludeReview, type ReviewCheck, type ReviewFinding } from "../review-check.ts";
+import { readStoredDefinitions } from "../stored-definitions.ts";
 import { userRelation } from "../user-objects.ts";
-import { readConstraintDefinitions } from "./definitions.ts";
 
 interface NotEnforced {
   oid: number;
@@ -72,8 +72,9 @@ export const notEnforcedConstraints: ReviewCheck = {
         group by con.oid, con.conname, con.contype, n.nspname, c.relname
         order by 3, 4, 1`,
     );
-    const definitions = await readConstraintDefinitions(
-      context,
+    const definitions = await readStoredDefinitions(
+      context.session,
+      "constraint",
       declared.map((one) => one.oid),
     );
     const switched = await session.query<Switched>(

@@ -4,8 +4,8 @@ import { majorOf } from "../../postgres/versions.ts";
 import { readTables, type Tables } from "../indexes/tables.ts";
 import { proofTime } from "../proof-time.ts";
 import { concludeReview, type ReviewCheck, type ReviewContext, type ReviewFinding } from "../review-check.ts";
+import { readStoredDefinitions } from "../stored-definitions.ts";
 import { userRelation, userSchema } from "../user-objects.ts";
-import { readConstraintDefinitions } from "./definitions.ts";
 import { type ForeignKey, readForeignKeys } from "./foreign-keys.ts";
 
 interface NotValid {
@@ -53,8 +53,9 @@ export const notValidConstraints: ReviewCheck = {
         where not con.convalidated and con.contypid <> 0 and ${userSchema()}
         order by 4, 5, 2`,
     );
-    const definitions = await readConstraintDefinitions(
-      context,
+    const definitions = await readStoredDefinitions(
+      context.session,
+      "constraint",
       found.filter((one) => one.domain === null).map((one) => one.oid),
     );
     const keys = found.length === 0 ? [] : await readForeignKeys(context);

@@ -1,38 +1,7 @@
-import { hasSqlState } from "../../postgres/errors.ts";
 import { identifier, literal, qualified } from "../../postgres/identifiers.ts";
-import { SqlState } from "../../postgres/sqlstate.ts";
 import type { Fix, ReviewContext } from "../review-check.ts";
+import { readStoredDefinitions } from "../stored-definitions.ts";
 import { type IndexCatalogue, type IndexEntry, treeOf } from "./catalogue.ts";
-
-/** More cannot be read within a statement's time. */
-const mostDefinitions = 5_000;
-
-/**
- * `CREATE INDEX …` of each index, by OID. Reading one takes ACCESS SHARE on its table: those of tables that
- * somebody has locked, or waits to lock, exclusively are left out.
- */
-export async function readDefinitions(
-  { session }: ReviewContext,
-  oids: readonly number[],
-): Promise<Map<number, string>> {
-  if (oids.length === 0) return new Map();
-  try {
-    const rows = await session.query<{ oid: number; definition: string }>(
-      `select x.indexrelid::int8 as oid, pg_get_indexdef(x.indexrelid) as definition
-         from pg_index x
-        where x.indexrelid = any($1::oid[])
-          and x.indrelid not in (
-            select l.relation from pg_locks l
-             where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.relation is not null
-               and l.database = (select d.oid from pg_database d where d.datname = current_database()))`,
-      [oids.slice(0, mostDefinitions)],
-    );
-    return new Map(rows.map(({ oid, definition }) => [oid, definition]));
-  } catch (error) {
-    if (hasSqlState(error, SqlState.lockNotAvailable, SqlState.queryCanceled)) return new Map();
-    throw error;
-  }
-}
 
 /** Its definition as a statement that lets writes go on. */
 export function concurrently(definition: string): string {
@@ -55,8 +24,9 @@ export async function readDroppings(
   indexes: readonly IndexEntry[],
 ): Promise<Map<number, Dropping>> {
   const trees = new Map(indexes.map((one) => [one.oid, treeOf(one, catalogue)]));
-  const definitions = await readDefinitions(
-    context,
+  const definitions = await readStoredDefinitions(
+    context.session,
+    "index",
     [...trees.values()].flat().map((one) => one.oid),
   );
   return new Map(
