@@ -87,7 +87,9 @@ export function useCloudEndpoint(emulator: () => string): CloudEndpoint {
         method: incoming.method ?? "GET",
         headers: headers as Record<string, string>,
         ...(body === "" ? {} : { body }),
-      });
+      }).catch(() => undefined);
+      // The emulator hung up, as services do: the client is to try again.
+      if (answer === undefined) return void outgoing.destroy();
       const text = await answer.text();
       const passed: Record<string, string> = {};
       for (const header of ["content-type", "x-amzn-errortype"]) {

