@@ -22,6 +22,8 @@ describe.each(allMajors)("invalid indexes of PostgreSQL %i", (major) => {
     await expect(
       session.query(`create unique index concurrently "${name}" on public."ta\nble" (a)`),
     ).rejects.toThrow("could not create unique index");
+    // The server reports an error before it lets go of the locks.
+    await session.query("select 1");
   }
 
   it("finds what a failed build has left, with SQL that repairs it", async () => {
