@@ -33,7 +33,7 @@ export async function killAtRandomMoments(
   let longestMilliseconds = 0;
   let statements = 0;
   // The first two only show how long a whole run takes.
-  for (let trial = -2; trial < trials; trial += 1) {
+  for (let trial = -2; trial < trials || (interrupted === 0 && trial < 5 * trials); trial += 1) {
     const hasDefault = trial % 2 === 0;
     const kind = hasDefault ? "with" : "without";
     await prepare(session, hasDefault);
