@@ -157,37 +157,40 @@ describe("the code of a function", () => {
 /** What this test reads of a template. */
 type Resources = Record<string, { Type: string; Properties: { Code?: { S3Key: string } } }>;
 
-describe.skipIf(whyNoLambda !== undefined)("each bundle starts on Lambda's Node", () => {
-  const environment = {
-    PGKEEP_RESOURCES: JSON.stringify(functionResources("shop", { port: 1 })),
-    PGKEEP_CONFIG: beyondDefaults(configFor("shop")),
-  };
+describe.skipIf(whyNoLambda !== undefined)(
+  `each bundle starts on Lambda's Node${whyNoLambda === undefined ? "" : ` (skipped: ${whyNoLambda})`}`,
+  () => {
+    const environment = {
+      PGKEEP_RESOURCES: JSON.stringify(functionResources("shop", { port: 1 })),
+      PGKEEP_CONFIG: beyondDefaults(configFor("shop")),
+    };
 
-  it.each(steps)("$name", async ({ name }) => {
-    const started = await startFunction(join(directory.path, name), environment);
-    try {
-      await started.ready;
-    } finally {
+    it.each(steps)("$name", async ({ name }) => {
+      const started = await startFunction(join(directory.path, name), environment);
+      try {
+        await started.ready;
+      } finally {
+        await started.stop();
+      }
+    });
+
+    it.each(["bootstrap", "rotate"] as const)("%s", async (name) => {
+      bundleFunction(name, join(directory.path, name));
+      const started = await startFunction(join(directory.path, name), environment);
+      try {
+        await started.ready;
+      } finally {
+        await started.stop();
+      }
+    });
+
+    it("and says which setting is missing", async () => {
+      const started = await startFunction(join(directory.path, "check-health-check"));
+      await expect(started.ready).rejects.toThrow("the environment variable PGKEEP_CONFIG is missing");
       await started.stop();
-    }
-  });
-
-  it.each(["bootstrap", "rotate"] as const)("%s", async (name) => {
-    bundleFunction(name, join(directory.path, name));
-    const started = await startFunction(join(directory.path, name), environment);
-    try {
-      await started.ready;
-    } finally {
-      await started.stop();
-    }
-  });
-
-  it("and says which setting is missing", async () => {
-    const started = await startFunction(join(directory.path, "check-health-check"));
-    await expect(started.ready).rejects.toThrow("the environment variable PGKEEP_CONFIG is missing");
-    await started.stop();
-  });
-});
+    });
+  },
+);
 
 describe("the certificate authorities that ship with each database step", () => {
   const certificates = (rdsCertificates().match(/-----BEGIN[\s\S]*?-----END CERTIFICATE-----/g) ?? []).map(

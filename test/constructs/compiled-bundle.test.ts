@@ -84,17 +84,20 @@ describe("functions bundled from the compiled package", () => {
     expect(new Set(bundles.map(([, path]) => path)).size).toBe(bundles.length);
   });
 
-  it.skipIf(whyNoLambda !== undefined)("start on Lambda's Node", async () => {
-    for (const [name, path] of bundles) {
-      const started = await startFunction(path, {
-        PGKEEP_RESOURCES: JSON.stringify(functionResources("shop", { port: 1 })),
-        PGKEEP_CONFIG: beyondDefaults(configFor("shop")),
-      });
-      try {
-        await expect(started.ready, name).resolves.toBeUndefined();
-      } finally {
-        await started.stop();
+  it.skipIf(whyNoLambda !== undefined)(
+    `start on Lambda's Node${whyNoLambda === undefined ? "" : ` (skipped: ${whyNoLambda})`}`,
+    async () => {
+      for (const [name, path] of bundles) {
+        const started = await startFunction(path, {
+          PGKEEP_RESOURCES: JSON.stringify(functionResources("shop", { port: 1 })),
+          PGKEEP_CONFIG: beyondDefaults(configFor("shop")),
+        });
+        try {
+          await expect(started.ready, name).resolves.toBeUndefined();
+        } finally {
+          await started.stop();
+        }
       }
-    }
-  });
+    },
+  );
 });

@@ -222,56 +222,61 @@ describe("the workload", () => {
     expect(counters.errors).toBeLessThan(100);
   });
 
-  describe.skipIf(pgbouncer === null)("through PgBouncer in transaction mode", () => {
-    it("shares few server connections, leaves nothing on them, and comes back when the pooler was killed", async () => {
-      const { state } = sandbox;
-      const { writer, reporting } = state.application;
-      const poolerOptions = {
-        pgbouncer: pgbouncer as NonNullable<typeof pgbouncer>,
-        owner: state.owner,
-        directory: state.directory,
-        server: { name: "primary", port: state.primary.port },
-        database: state.database,
-        pooling: databaseConfigSchema.parse({ pooling: { poolSize: 2, reservePoolSize: 0 } }).pooling,
-        logins: [writer, reporting],
-      };
-      let pooler = await startPooler(poolerOptions);
-      const routing = () => document([0, 0], { primary: endpoint(pooler.port), servesReads: true });
-      try {
-        const counters = await runWorkload({ ...options(routing), operations: 300, clients: 8 });
-        expect(counters).toMatchObject({ errors: 0, lastError: null });
-        expect(at(counters, pooler.port)?.operations).toBe(300);
-        const servers = await sandbox.as((session) =>
-          session.query<{ user: string; connections: number }>(
-            "select usename::text as user, count(*) as connections from pg_stat_activity where datname = $1 and usename = any($2) group by 1",
-            [state.database, [writer.user, reporting.user]],
-          ),
-        );
-        expect(servers.length).toBeGreaterThan(0);
-        for (const { user, connections } of servers) expect(connections, user).toBeLessThanOrEqual(2);
+  describe.skipIf(pgbouncer === null)(
+    `through PgBouncer in transaction mode${pgbouncer === null ? ` (skipped: ${noPgbouncer})` : ""}`,
+    () => {
+      it("shares few server connections, leaves nothing on them, and comes back when the pooler was killed", async () => {
+        const { state } = sandbox;
+        const { writer, reporting } = state.application;
+        const poolerOptions = {
+          pgbouncer: pgbouncer as NonNullable<typeof pgbouncer>,
+          owner: state.owner,
+          directory: state.directory,
+          server: { name: "primary", port: state.primary.port },
+          database: state.database,
+          pooling: databaseConfigSchema.parse({ pooling: { poolSize: 2, reservePoolSize: 0 } }).pooling,
+          logins: [writer, reporting],
+        };
+        let pooler = await startPooler(poolerOptions);
+        const routing = () => document([0, 0], { primary: endpoint(pooler.port), servesReads: true });
+        try {
+          const counters = await runWorkload({ ...options(routing), operations: 300, clients: 8 });
+          expect(counters).toMatchObject({ errors: 0, lastError: null });
+          expect(at(counters, pooler.port)?.operations).toBe(300);
+          const servers = await sandbox.as((session) =>
+            session.query<{ user: string; connections: number }>(
+              "select usename::text as user, count(*) as connections from pg_stat_activity where datname = $1 and usename = any($2) group by 1",
+              [state.database, [writer.user, reporting.user]],
+            ),
+          );
+          expect(servers.length).toBeGreaterThan(0);
+          for (const { user, connections } of servers) expect(connections, user).toBeLessThanOrEqual(2);
 
-        const [left] = await sandbox.as(
-          (session) =>
-            session.query(
-              `select current_setting('idle_in_transaction_session_timeout') as timeout,
+          const [left] = await sandbox.as(
+            (session) =>
+              session.query(
+                `select current_setting('idle_in_transaction_session_timeout') as timeout,
                       (select count(*) from pg_prepared_statements where name <> '') as prepared,
                       (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) as locks`,
-            ),
-          { login: writer, port: pooler.port },
-        );
-        expect(left).toEqual({ timeout: "2s", prepared: 0, locks: 0 });
+              ),
+            { login: writer, port: pooler.port },
+          );
+          expect(left).toEqual({ timeout: "2s", prepared: 0, locks: 0 });
 
-        const workload = startWorkload({ ...options(routing), ratePerSecond: 100 });
-        await expect.poll(() => workload.counters().writes, { timeout: 10_000 }).toBeGreaterThan(5);
-        await crashPooler(pooler);
-        await expect.poll(() => workload.counters().errors, { timeout: 10_000 }).toBeGreaterThan(0);
-        pooler = await startPooler({ ...poolerOptions, port: pooler.port });
-        const { writes } = workload.counters();
-        await expect.poll(() => workload.counters().writes, { timeout: 10_000 }).toBeGreaterThan(writes + 5);
-        await workload.stop();
-      } finally {
-        await stopPooler(pooler);
-      }
-    });
-  });
+          const workload = startWorkload({ ...options(routing), ratePerSecond: 100 });
+          await expect.poll(() => workload.counters().writes, { timeout: 10_000 }).toBeGreaterThan(5);
+          await crashPooler(pooler);
+          await expect.poll(() => workload.counters().errors, { timeout: 10_000 }).toBeGreaterThan(0);
+          pooler = await startPooler({ ...poolerOptions, port: pooler.port });
+          const { writes } = workload.counters();
+          await expect
+            .poll(() => workload.counters().writes, { timeout: 10_000 })
+            .toBeGreaterThan(writes + 5);
+          await workload.stop();
+        } finally {
+          await stopPooler(pooler);
+        }
+      });
+    },
+  );
 });

@@ -229,37 +229,40 @@ describe.each(allMajors)("faults of a running server, PostgreSQL %i", (major) =>
     );
   });
 
-  it.skipIf(pgbouncer === null)("crash-pooler: its port is dead, the server behind it is not", async () => {
-    const { state } = sandbox;
-    const [replica] = state.replicas;
-    state.poolers = await startPoolers([state.primary, ...state.replicas], {
-      pgbouncer: pgbouncer as NonNullable<typeof pgbouncer>,
-      owner: state.owner,
-      directory: `${state.directory}/poolers`,
-      database: "postgres",
-      pooling: databaseConfigSchema.parse({}).pooling,
-      logins: [state.application.writer],
-    });
-    const answers = () =>
-      Promise.all(
-        [...(state.poolers ?? []), ...state.replicas].map(({ port }) =>
-          answersLogin({ host: "127.0.0.1", port }, 1_000),
-        ),
-      );
-    try {
-      await around(
-        "crash-pooler",
-        async ({ details }) => {
-          expect(details.pooler).toBe(replica?.name);
-          expect(await answers()).toEqual([true, false, true]);
-        },
-        async () => expect(await answers()).toEqual([true, true, true]),
-      );
-    } finally {
-      await Promise.all(state.poolers.map(stopPooler));
-      state.poolers = null;
-    }
-  });
+  it.skipIf(pgbouncer === null)(
+    `crash-pooler: its port is dead, the server behind it is not${pgbouncer === null ? ` (skipped: ${noPgbouncer})` : ""}`,
+    async () => {
+      const { state } = sandbox;
+      const [replica] = state.replicas;
+      state.poolers = await startPoolers([state.primary, ...state.replicas], {
+        pgbouncer: pgbouncer as NonNullable<typeof pgbouncer>,
+        owner: state.owner,
+        directory: `${state.directory}/poolers`,
+        database: "postgres",
+        pooling: databaseConfigSchema.parse({}).pooling,
+        logins: [state.application.writer],
+      });
+      const answers = () =>
+        Promise.all(
+          [...(state.poolers ?? []), ...state.replicas].map(({ port }) =>
+            answersLogin({ host: "127.0.0.1", port }, 1_000),
+          ),
+        );
+      try {
+        await around(
+          "crash-pooler",
+          async ({ details }) => {
+            expect(details.pooler).toBe(replica?.name);
+            expect(await answers()).toEqual([true, false, true]);
+          },
+          async () => expect(await answers()).toEqual([true, true, true]),
+        );
+      } finally {
+        await Promise.all(state.poolers.map(stopPooler));
+        state.poolers = null;
+      }
+    },
+  );
 
   it("crash-primary: ends held sessions too, and repair brings back what was committed", async () => {
     const { state } = sandbox;
