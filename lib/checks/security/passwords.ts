@@ -2,11 +2,6 @@ import { identifier } from "../../postgres/identifiers.ts";
 import { concludeReview, type ReviewCheck, type ReviewFinding } from "../review-check.ts";
 import { readSettings, settingFinding } from "../settings/server-settings.ts";
 
-interface Stored {
-  role: string;
-  kind: "md5" | "none";
-}
-
 /** How passwords are kept. Who has which can only a superuser see; how new ones are kept, everybody. */
 export const passwords: ReviewCheck = {
   name: "passwords",
@@ -34,8 +29,8 @@ export const passwords: ReviewCheck = {
       "select has_column_privilege('pg_authid', 'rolpassword', 'SELECT') as may",
     );
     if (may?.may === true) {
-      const rows = await session.query<Stored>(
-        `select rolname::text as role, case when rolpassword like 'md5%' then 'md5' end as kind
+      const rows = await session.query<{ role: string }>(
+        `select rolname::text as role
            from pg_authid where rolcanlogin and rolpassword like 'md5%' order by 1`,
       );
       for (const { role } of rows) findings.push(md5Finding(role));

@@ -15,7 +15,6 @@ interface Disguised {
   values: number;
   rows: number;
   nullFraction: number;
-  hidden: number;
 }
 
 const patterns = {
@@ -36,8 +35,7 @@ export const valuesOfAnotherType: ReviewCheck = {
       `with sampled as materialized (
          select n.nspname::text as schema, c.relname::text as table, s.attname::text as column, s.null_frac as "nullFraction",
                 c.reltuples::float8 as rows,
-                coalesce(s.most_common_vals::text::text[], '{}') || coalesce(s.histogram_bounds::text::text[], '{}') as sample,
-                s.n_distinct as distinct_values
+                coalesce(s.most_common_vals::text::text[], '{}') || coalesce(s.histogram_bounds::text::text[], '{}') as sample
            from pg_stats s
            join pg_namespace n on n.nspname = s.schemaname
            join pg_class c on c.relname = s.tablename and c.relnamespace = n.oid and c.relkind in ('r', 'p')
