@@ -7,7 +7,7 @@ import { answersLogin } from "../../../lib/postgres/probe.ts";
 import { SqlState } from "../../../lib/postgres/sqlstate.ts";
 import type { FaultReport } from "../../../lib/sandbox/faults/fault.ts";
 import { faultNamed, faults, runFault } from "../../../lib/sandbox/faults/index.ts";
-import { findPgbouncer, startPoolers, stopPooler } from "../../../lib/sandbox/pooler.ts";
+import { findPgbouncer, noPgbouncer, startPoolers, stopPooler } from "../../../lib/sandbox/pooler.ts";
 import { isRunning } from "../../../lib/sandbox/server.ts";
 import { allMajors } from "../../helpers/postgres.ts";
 import { useShopSandbox } from "../../helpers/shop-sandbox.ts";
