@@ -10,7 +10,13 @@ import {
   type WorkloadOptions,
 } from "../../../lib/sandbox/application/workload.ts";
 import { runFault } from "../../../lib/sandbox/faults/index.ts";
-import { crashPooler, findPgbouncer, noPgbouncer, startPooler, stopPooler } from "../../../lib/sandbox/pooler.ts";
+import {
+  crashPooler,
+  findPgbouncer,
+  noPgbouncer,
+  startPooler,
+  stopPooler,
+} from "../../../lib/sandbox/pooler.ts";
 import { defaultMajor } from "../../helpers/postgres.ts";
 import { useShopSandbox } from "../../helpers/shop-sandbox.ts";
 
