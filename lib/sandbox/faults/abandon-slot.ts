@@ -13,6 +13,7 @@ const look = `select restart_lsn::text, pg_wal_lsn_diff(pg_current_wal_lsn(), re
 
 export const abandonSlot: Fault = {
   name: "abandon-slot",
+  alarms: ["inactive-slots", "oldest-slot-lag", "transaction-logs-disk"],
   summary:
     "create a replication slot that nobody reads: an inactive slot, for which the primary keeps more and more WAL",
   apply: ({ state }) =>

@@ -30,6 +30,7 @@ function damageDirectory(state: SandboxState): string {
 
 export const corruptPage: Fault = {
   name: "corrupt-page",
+  alarms: ["drill-failed"],
   summary: `flip bytes in a heap page of ${table} inside the newest backup: verifying it and the drill must fail and name table and file`,
   apply: async ({ state }) => {
     const { store, backup } = await newestBackup(state);

@@ -12,6 +12,7 @@ import type { Fault } from "./fault.ts";
 
 export const crashPooler: Fault = {
   name: "crash-pooler",
+  alarms: ["proxy-unavailable"],
   summary:
     "kill the PgBouncer in front of the first replica (of the primary, when there is none): the routing document sends reads past it, straight to the server",
   apply: async ({ state }) => {

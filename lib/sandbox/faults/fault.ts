@@ -38,6 +38,8 @@ export interface Fault {
   name: string;
   /** What it breaks, and what one should then see. */
   summary: string;
+  /** Entries of the alarm catalogue that fire while it is on: the root first, then what it may bring with it. */
+  alarms: readonly string[];
   /** Harmless when it was applied before. @throws PgkeepError `refused` when there is nothing to break */
   apply(context: FaultContext): Promise<FaultResult>;
   /** Harmless when it was not applied. */

@@ -10,6 +10,7 @@ const batch = 8;
 
 export const fillConnections = heldFault(
   "fill-connections",
+  ["connections-used", "database-connections", "database-down"],
   "take every connection that ordinary roles may have: new ones are refused, monitoring's too unless the server reserves some for it (reserved_connections, PostgreSQL 16 and newer)",
   async ({ state, clock, signal }, open) => {
     const [limit] = await withSuperuser(state, (session) =>

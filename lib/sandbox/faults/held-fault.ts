@@ -7,6 +7,7 @@ import { withSuperuser } from "./held-sessions.ts";
 /** A fault that consists of sessions on the primary: repaired by ending them. */
 export function heldFault(
   name: string,
+  alarms: readonly string[],
   summary: string,
   /** `open` keeps another session as the application's writer, or as superuser. */
   create: (
@@ -16,6 +17,7 @@ export function heldFault(
 ): Fault {
   return {
     name,
+    alarms,
     summary,
     apply: async (context) => {
       const { held, state } = context;

@@ -2,6 +2,7 @@ import { heldFault, pidOf, requireApplication } from "./held-fault.ts";
 
 export const idleInTransaction = heldFault(
   "idle-in-transaction",
+  ["idle-in-transaction", "old-transaction"],
   "lock a row and forget the transaction: a session idle in transaction that keeps a row lock and its timeouts switched off",
   async (context, open) => {
     await requireApplication(context);

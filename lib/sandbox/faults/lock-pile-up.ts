@@ -1,4 +1,5 @@
 import type { Session } from "../../ports/databases.ts";
+import type { FaultContext } from "./fault.ts";
 import { heldFault, pidOf, requireApplication } from "./held-fault.ts";
 import { withSuperuser } from "./held-sessions.ts";
 
@@ -10,6 +11,7 @@ const readers = 3;
  */
 export const lockPileUp = heldFault(
   "lock-pile-up",
+  ["blocked-sessions", "long-lock-wait", "idle-in-transaction", "old-transaction", "long-queries"],
   "one idle transaction blocks a chain of row locks and a migration, and readers of shop.reviews queue behind the migration: blocked sessions with one root",
   async (context, open) => {
     await requireApplication(context);
@@ -51,7 +53,7 @@ export const lockPileUp = heldFault(
 );
 
 async function waitUntilBlocked(
-  { state, clock, signal }: Parameters<Parameters<typeof heldFault>[2]>[0],
+  { state, clock, signal }: FaultContext,
   pids: readonly number[],
 ): Promise<void> {
   await withSuperuser(state, async (session) => {

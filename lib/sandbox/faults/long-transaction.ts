@@ -3,6 +3,7 @@ import { withSuperuser } from "./held-sessions.ts";
 
 export const longTransaction = heldFault(
   "long-transaction",
+  ["long-queries", "old-transaction"],
   "run one statement for a day in a repeatable read transaction: long-running query, and vacuum removes nothing because its snapshot holds the xmin horizon",
   async (context, open) => {
     await requireApplication(context);

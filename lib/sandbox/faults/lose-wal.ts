@@ -17,6 +17,7 @@ function lostDirectory(state: SandboxState): string {
 
 export const loseWal: Fault = {
   name: "lose-wal",
+  alarms: ["drill-failed"],
   summary:
     "take one WAL segment that restores after the newest backup need out of the archive, with later ones still there: the drill must fail and name it",
   apply: async (context) => {

@@ -6,6 +6,7 @@ const isPaused = "select pg_is_wal_replay_paused() as paused";
 
 export const pauseReplay: Fault = {
   name: "pause-replay",
+  alarms: ["replica-lag", "replica-not-serving"],
   summary:
     "pause replay on the first replica: it still streams but shows older and older rows, its lag grows and it stops serving reads",
   apply: async ({ state }) => {
