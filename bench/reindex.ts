@@ -9,8 +9,9 @@ import { type BenchResult, median } from "./bench.ts";
 import { withServer } from "./server.ts";
 
 const major = 17;
-const tables = 6;
-const rows = 250_000;
+const tables = 4;
+/** The primary keys have 21 MB, the other indexes 56 MB: by default the job rebuilds none below 10 MB. */
+const rows = 1_000_000;
 const rounds = 5;
 const limit = 1.05;
 

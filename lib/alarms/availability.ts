@@ -19,6 +19,9 @@ export const availabilityAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Nobody can write, and nobody can read from the primary.",
     likelyCause: "A failover, a crash, a full disk, every connection taken, or a change of network or login.",
+    hurts: "everyone who writes ({app}), and who reads from the primary",
+    look: ["reachability"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -40,6 +43,9 @@ export const availabilityAlarms: readonly AlarmDefinition[] = [
       subject?.kind === "job" && subject.name === "check-health" && isFrequent(subject.periodSeconds),
     why: "Nobody looks at the database: every alarm on pgkeep's own metrics is blind.",
     likelyCause: "The function fails or is throttled, its schedule is disabled, or it cannot log in.",
+    hurts: "nobody by itself; the alarms on pgkeep's own metrics are blind",
+    look: ["jobs", "reachability"],
+    command: "npx pgkeep health",
     consequenceOf: ["database-down"],
   },
   {
@@ -61,6 +67,9 @@ export const availabilityAlarms: readonly AlarmDefinition[] = [
     why: "Replica lag of an idle primary and the data lost in a restore are read from the heartbeat.",
     likelyCause:
       "The primary refuses writes (disk full, read-only), or pgkeep_monitoring lost its right to write.",
+    hurts: "perhaps everyone who writes ({app}); the lag of replicas is no longer known",
+    look: ["heartbeat", "storage"],
+    command: "npx pgkeep health",
     consequenceOf: ["database-down", "health-check-absent"],
   },
 ];

@@ -43,6 +43,9 @@ export const cacheAlarms: readonly AlarmDefinition[] = [
     applies: ({ config }) => !config.cache.maxMemoryPolicy.startsWith("allkeys-"),
     why: "When it is full, writes fail as soon as no key with a time to live is left.",
     likelyCause: "Keys without a time to live, a new kind of value, or a node too small.",
+    hurts: "the application: writes to the cache fail once {subject} is full",
+    look: [],
+    command: "redis-cli INFO memory",
     consequenceOf: [],
   },
   {
@@ -60,6 +63,9 @@ export const cacheAlarms: readonly AlarmDefinition[] = [
     ...ofEachNode,
     why: "What is no longer in the cache is asked of the database.",
     likelyCause: "More is cached than fits: a node too small, times to live too long, or large values.",
+    hurts: "the application and the database: what is gone from {subject} is asked of the database",
+    look: [],
+    command: "redis-cli INFO stats",
     consequenceOf: ["cache-memory"],
   },
   {
@@ -77,6 +83,9 @@ export const cacheAlarms: readonly AlarmDefinition[] = [
     ...ofEachNode,
     why: "ElastiCache admits 65,000 connections to a node, and refuses any further one.",
     likelyCause: "Clients without a pool, or that do not close what they opened.",
+    hurts: "nobody yet; the application, once {subject} refuses connections",
+    look: [],
+    command: "redis-cli INFO clients",
     consequenceOf: [],
   },
   {
@@ -94,6 +103,9 @@ export const cacheAlarms: readonly AlarmDefinition[] = [
     ...ofEachNode,
     why: "The engine runs commands one after the other: each request waits for those before it.",
     likelyCause: "Commands over many keys or large values, many new connections, or a hot key.",
+    hurts: "the application: each request to {subject} waits",
+    look: [],
+    command: "redis-cli INFO commandstats",
     consequenceOf: [],
   },
   {
@@ -114,6 +126,9 @@ export const cacheAlarms: readonly AlarmDefinition[] = [
     applies: ({ config }) => config.cache.replicas > 0,
     why: "Reads from it are stale, and a failover to it loses what it has not got yet.",
     likelyCause: "More writes than the network takes, or a replica that synchronizes anew.",
+    hurts: "readers of {subject}: they see old values",
+    look: [],
+    command: "redis-cli INFO replication",
     consequenceOf: ["cache-cpu"],
   },
   {
@@ -131,6 +146,9 @@ export const cacheAlarms: readonly AlarmDefinition[] = [
     ...ofEachNode,
     why: "Somebody who can reach the cache tries to log in and may not.",
     likelyCause: "An application without elasticache:Connect, or with a token older than 15 minutes.",
+    hurts: "whoever has lost the right to connect to the cache; or nobody",
+    look: [],
+    command: "aws logs tail /aws/vendedlogs/elasticache/pgkeep-{key}/engine --since 1h",
     consequenceOf: [],
   },
 ];

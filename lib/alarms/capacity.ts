@@ -30,6 +30,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "When the last one is taken, the application gets errors instead of connections.",
     likelyCause: "A leak, pools that are too large together, or sessions that pile up behind a lock.",
+    hurts: "everyone who connects ({app}, {reporting}): new connections are refused soon",
+    look: ["blocked-sessions", "connections", "sessions"],
+    command: "npx pgkeep health",
     consequenceOf: ["blocked-sessions"],
   },
   {
@@ -49,6 +52,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     applies: ({ maxConnections }) => maxConnections !== undefined,
     why: "The same question asked from outside: it still answers when the health check cannot log in any more.",
     likelyCause: "A leak, pools that are too large together, or an instance that is gone.",
+    hurts: "everyone who connects ({app}, {reporting}): new connections are refused soon",
+    look: ["blocked-sessions", "connections", "sessions"],
+    command: "npx pgkeep health",
     consequenceOf: ["database-down", "connections-used", "blocked-sessions"],
   },
   {
@@ -74,6 +80,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     why: "A full disk stops the primary: no writes, and in the end no start.",
     likelyCause:
       "WAL held back by a slot, temporary files, growth, or autoscaling at its limit or in its six hours of rest.",
+    hurts: "everyone ({app}, {reporting}): a full disk stops the server",
+    look: ["replication-slots", "storage", "temporary-files"],
+    command: "npx pgkeep health",
     consequenceOf: ["database-down"],
   },
   {
@@ -93,6 +102,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Beyond database.maxStorageGigabytes nothing grows any more by itself.",
     likelyCause: "Growth, or bloat that is never given back.",
+    hurts: "nobody yet; everyone ({app}, {reporting}), once storage can grow no more",
+    look: ["storage"],
+    command: "npx pgkeep health",
     consequenceOf: ["free-storage"],
   },
   {
@@ -112,6 +124,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     applies: ({ machine }) => machine !== undefined,
     why: "Sorts, hashes and index builds fail when they cannot write their temporary files.",
     likelyCause: "Queries that spill, or an index build on a large table.",
+    hurts: "everyone whose statements need temporary files on that instance ({app}, {reporting})",
+    look: ["temporary-files", "statements"],
+    command: "npx pgkeep health",
     consequenceOf: ["database-down"],
   },
   {
@@ -132,6 +147,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     applies: ({ machine }) => machine !== undefined,
     why: "The file cache shrinks, then the machine swaps, then the kernel ends PostgreSQL.",
     likelyCause: "Many sessions, or work_mem times many sorts at once.",
+    hurts: "everyone who queries ({app}, {reporting}): statements are slower",
+    look: ["connections", "sessions"],
+    command: "npx pgkeep health",
     consequenceOf: ["database-down", "connections-used"],
   },
   {
@@ -151,6 +169,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     applies: ({ machine }) => machine !== undefined,
     why: "Memory that is read from disk makes everything slow at once.",
     likelyCause: "Too many sessions, or memory settings beyond the class.",
+    hurts: "everyone who queries ({app}, {reporting}): statements are slower",
+    look: ["connections", "sessions"],
+    command: "npx pgkeep health",
     consequenceOf: ["freeable-memory", "connections-used"],
   },
   {
@@ -170,6 +191,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     why: "Near 2.1 billion PostgreSQL refuses every write until the oldest table is frozen.",
     likelyCause:
       "Something holds the horizon back (old or prepared transaction, slot), or autovacuum does not get through.",
+    hurts: "everyone who writes ({app}), once the ids have run out",
+    look: ["wraparound", "prepared-transactions", "idle-in-transaction", "replication-slots"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -188,6 +212,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Autovacuum freezes from 200 million on; well beyond that it does not succeed.",
     likelyCause: "As for transaction-ids-critical, with time left.",
+    hurts: "nobody yet; everyone who writes ({app}), once the ids have run out",
+    look: ["wraparound", "prepared-transactions", "idle-in-transaction", "replication-slots"],
+    command: "npx pgkeep health",
     consequenceOf: ["transaction-ids-critical"],
   },
   {
@@ -207,6 +234,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     why: "They end like transaction ids do, and AWS has no metric for them. Autovacuum begins at 400 million, a fifth.",
     likelyCause:
       "Many sessions lock the same rows (foreign keys, SELECT … FOR SHARE), and vacuum does not get through.",
+    hurts: "nobody yet; everyone who writes ({app}), once the ids have run out",
+    look: ["wraparound", "prepared-transactions", "idle-in-transaction"],
+    command: "npx pgkeep health",
     consequenceOf: ["transaction-ids-critical"],
   },
   {
@@ -225,6 +255,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "At 100 % autovacuum starts by itself; half as much again means that it does not finish.",
     likelyCause: "A held-back horizon, or autovacuum cancelled again and again.",
+    hurts: "nobody yet; everyone who writes ({app}), once the ids have run out",
+    look: ["wraparound", "prepared-transactions", "idle-in-transaction", "replication-slots"],
+    command: "npx pgkeep health",
     consequenceOf: ["transaction-ids-high", "transaction-ids-critical"],
   },
   {
@@ -243,6 +276,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "It keeps its locks and the horizon for ever, without a session and across restarts.",
     likelyCause: "A transaction manager that died between the phases.",
+    hurts: "whoever needs the locks that it keeps ({app}); VACUUM removes nothing newer",
+    look: ["prepared-transactions"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -261,6 +297,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "A twentieth of the storage in five minutes: it takes I/O from everybody, and space.",
     likelyCause: "A missing index or a join without a condition; work_mem too small for a report.",
+    hurts: "everyone who queries ({app}, {reporting}): statements are slower",
+    look: ["temporary-files", "statements"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -280,6 +319,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     applies: ({ manualSnapshotQuota }) => manualSnapshotQuota !== undefined,
     why: "At the quota the next backup fails.",
     likelyCause: "More databases, longer retention, or snapshots taken by hand and forgotten.",
+    hurts: "nobody yet; backups fail once the quota is reached",
+    look: [],
+    command: "npx pgkeep backup list",
     consequenceOf: [],
   },
   {
@@ -299,6 +341,9 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     applies: ({ manualSnapshotQuota }) => manualSnapshotQuota !== undefined,
     why: "At the quota the next backup fails.",
     likelyCause: "More databases, longer retention, or snapshots taken by hand and forgotten.",
+    hurts: "nobody yet; backups fail once the quota is reached",
+    look: [],
+    command: "npx pgkeep backup list",
     consequenceOf: [],
   },
 ];

@@ -39,6 +39,9 @@ export const forecastAlarms: readonly AlarmDefinition[] = [
     topologies: ["instance", "multi-az-cluster"],
     why: "There is still time to remove old data, or to raise database.maxStorageGigabytes.",
     likelyCause: "A table that only grows, a new feature, or bloat.",
+    hurts: "nobody yet; everyone ({app}, {reporting}), once storage can grow no more",
+    look: ["storage"],
+    command: "npx pgkeep forecast",
     consequenceOf: ["storage-ceiling", "free-storage"],
   },
   {
@@ -49,6 +52,9 @@ export const forecastAlarms: readonly AlarmDefinition[] = [
     topologies: everyTopology,
     why: "Only said once autovacuum does not freeze in time: from then on, the rate of use counts the days.",
     likelyCause: "As for transaction-ids-critical, and many small transactions.",
+    hurts: "nobody yet; everyone who writes ({app}), once the ids have run out",
+    look: ["wraparound", "prepared-transactions", "idle-in-transaction"],
+    command: "npx pgkeep forecast",
     consequenceOf: ["transaction-ids-high", "transaction-ids-critical"],
   },
   {
@@ -60,6 +66,9 @@ export const forecastAlarms: readonly AlarmDefinition[] = [
     why: "After its last value every INSERT fails, and a wider column takes a rewrite of the table.",
     likelyCause:
       "An integer key of a busy table, a foreign key's column smaller than its key, or a sequence that upserts burn.",
+    hurts: "nobody yet; whoever inserts into that table ({app}), once its key has run out",
+    look: ["keys"],
+    command: "npx pgkeep forecast",
     consequenceOf: [],
   },
 ];

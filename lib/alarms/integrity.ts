@@ -21,6 +21,9 @@ export const integrityAlarms: readonly AlarmDefinition[] = [
     why: "Queries fail or give wrong answers, backups carry the damage on, and the sound ones expire day by day.",
     likelyCause:
       "A bug, storage or memory that failed; of indexes on text alone, a changed collation of the operating system.",
+    hurts: "whoever reads the damaged objects ({app}, {reporting}): errors or wrong answers",
+    look: ["damage"],
+    command: "npx pgkeep run check-integrity --json",
     consequenceOf: [],
   },
 ];

@@ -52,6 +52,9 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     applies: isJob("back-up"),
     why: "The day's snapshot or its manifest is missing, or old backups could not be pruned.",
     likelyCause: "The quota of snapshots, missing rights, another snapshot in progress, or a time-out.",
+    hurts: "nobody yet; a restore has one day less to choose from",
+    look: ["jobs"],
+    command: "npx pgkeep backup list",
     consequenceOf: ["database-down"],
   },
   {
@@ -70,6 +73,9 @@ export const jobAlarms: readonly AlarmDefinition[] = [
       subject?.name === "back-up" && jobs.some(({ name }) => name === "check-recovery"),
     why: "One backup is missing. AWS's own daily snapshot and point-in-time recovery do not depend on it.",
     likelyCause: "The last run failed, still runs or was never started, or somebody deleted what it made.",
+    hurts: "nobody yet; a restore has one day less to choose from",
+    look: ["jobs"],
+    command: "npx pgkeep run check-recovery",
     consequenceOf: ["backup-absent", "backup-failed"],
   },
   {
@@ -85,6 +91,9 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     applies: isJob("back-up"),
     why: "The retention that was promised has a gap.",
     likelyCause: "A disabled schedule, or a failure that nobody looked at.",
+    hurts: "nobody yet; days are missing that a restore could go back to",
+    look: ["jobs"],
+    command: "npx pgkeep backup list",
     consequenceOf: [],
   },
   {
@@ -103,6 +112,9 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     why: "A backup that cannot be restored and proved is no backup.",
     likelyCause:
       "The restore failed, data differ from the manifest, or it took longer than backups.drill allows.",
+    hurts: "nobody yet; a restore may fail when it is needed",
+    look: ["jobs"],
+    command: "npx pgkeep backup list",
     consequenceOf: [],
   },
   {
@@ -118,6 +130,9 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     applies: isJob("drill-restore"),
     why: "Nobody knows whether the backups of these months can be restored.",
     likelyCause: "A disabled schedule, or drills that failed.",
+    hurts: "nobody yet; nobody knows whether a restore works",
+    look: ["jobs"],
+    command: "npx pgkeep backup list",
     consequenceOf: ["drill-failed"],
   },
   {
@@ -138,6 +153,9 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     applies: (_, subject) => subject?.kind === "job" && !ownEntries.has(subject.name),
     why: "What the job does for the database is not done.",
     likelyCause: "The report of the run says it.",
+    hurts: "nobody yet; what {subject} does for the database is not done",
+    look: ["jobs"],
+    command: "npx pgkeep run {subject} --dry-run",
     consequenceOf: ["database-down"],
   },
   {
@@ -155,6 +173,9 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     applies: (_, subject) => subject?.kind === "job" && !ownEntries.has(subject.name) && isCountable(subject),
     why: "It fails each time, or nothing starts it.",
     likelyCause: "A disabled schedule, throttling, missing rights, or an earlier run that never ends.",
+    hurts: "nobody yet; what {subject} does for the database is not done",
+    look: ["jobs"],
+    command: "npx pgkeep run {subject} --dry-run",
     consequenceOf: ["database-down", "job-failed"],
   },
   {
@@ -171,6 +192,9 @@ export const jobAlarms: readonly AlarmDefinition[] = [
       subject?.kind === "job" && !ownEntries.has(subject.name) && subject.recorded && !isCountable(subject),
     why: "It fails each time, or nothing starts it.",
     likelyCause: "A disabled schedule, missing rights, or an earlier run that never ends.",
+    hurts: "nobody yet; what {subject} does for the database is not done",
+    look: ["jobs"],
+    command: "npx pgkeep run {subject} --dry-run",
     consequenceOf: ["job-failed"],
   },
 ];

@@ -21,6 +21,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Everything waits for the CPU, and the time of every query grows at once.",
     likelyCause: "A plan that changed, a missing index, a deployment, or more load than the class is for.",
+    hurts: "everyone who queries ({app}, {reporting}): statements are slower",
+    look: ["statements", "sessions"],
+    command: "npx pgkeep health",
     consequenceOf: ["database-down"],
   },
   {
@@ -41,6 +44,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     applies: ({ config }) => config.database.insights !== "off",
     why: "Sessions queue: for CPU, for I/O or for each other.",
     likelyCause: "Slow queries, lock waits, or too many at once; Database Insights shows by which wait.",
+    hurts: "everyone who queries {subject} ({app}, {reporting}): statements wait for each other",
+    look: ["blocked-sessions", "sessions", "statements"],
+    command: "npx pgkeep health",
     consequenceOf: ["cpu-high", "blocked-sessions"],
   },
   {
@@ -60,6 +66,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     why: "Every query that misses the cache waits.",
     likelyCause:
       "Volume or instance at its limit of IOPS or throughput, a cold cache after a restore, or large scans.",
+    hurts: "everyone who queries ({app}, {reporting}): statements are slower",
+    look: ["scans", "statements"],
+    command: "npx pgkeep health",
     consequenceOf: ["ebs-io-balance", "ebs-byte-balance"],
   },
   {
@@ -78,6 +87,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Every commit waits.",
     likelyCause: "Volume or instance at its limit of IOPS or throughput, or a storm of checkpoints.",
+    hurts: "everyone who writes ({app}): each commit waits",
+    look: ["checkpoints", "sessions"],
+    command: "npx pgkeep health",
     consequenceOf: ["ebs-io-balance", "ebs-byte-balance", "checkpoint-storm"],
   },
   {
@@ -96,6 +108,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "The volume takes less than is asked of it.",
     likelyCause: "Too few provisioned IOPS, exhausted burst credits, or large scans.",
+    hurts: "everyone who queries ({app}, {reporting}): statements are slower",
+    look: ["scans", "sessions"],
+    command: "npx pgkeep health",
     consequenceOf: ["ebs-io-balance", "ebs-byte-balance", "read-latency"],
   },
   {
@@ -114,6 +129,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "At 0 the instance falls back to its baseline, however many IOPS the volume has.",
     likelyCause: "A class too small for the I/O: its baseline is below what the volume is provisioned for.",
+    hurts: "everyone who queries ({app}, {reporting}): statements are slower",
+    look: ["scans", "statements"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -132,6 +150,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "At 0 the instance falls back to its baseline throughput.",
     likelyCause: "Large scans, index builds, or a class too small for the volume.",
+    hurts: "everyone who queries ({app}, {reporting}): statements are slower",
+    look: ["scans", "statements"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -150,6 +171,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Recovery after a crash replays everything since the last checkpoint.",
     likelyCause: "Writes that the disk cannot take, or a checkpoint_timeout set too long.",
+    hurts: "nobody yet; everyone ({app}, {reporting}), for longer after a crash",
+    look: ["checkpoints"],
+    command: "npx pgkeep health",
     consequenceOf: ["write-latency", "ebs-io-balance", "ebs-byte-balance"],
   },
   {
@@ -173,6 +197,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Each one writes everything at once and makes the next writes of each page larger.",
     likelyCause: "max_wal_size too small for a bulk load or for the writes of a normal day.",
+    hurts: "everyone who writes ({app}): statements are slower",
+    look: ["checkpoints"],
+    command: "npx pgkeep metrics",
     consequenceOf: [],
   },
   {
@@ -192,6 +219,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     why: "They hold a connection, locks and the horizon; on a role without statement_timeout nothing ends them.",
     likelyCause:
       "A report on the primary, a plan that changed, a lock wait, or a client that does not read its rows.",
+    hurts: "whoever needs their locks ({app}); VACUUM removes nothing newer",
+    look: ["long-running-queries", "blocked-sessions"],
+    command: "npx pgkeep health",
     consequenceOf: ["blocked-sessions", "cpu-high"],
   },
   {
@@ -210,6 +240,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "VACUUM removes nothing that this transaction might still see: tables and indexes grow.",
     likelyCause: "A report, an export, a session idle in a transaction, or a migration.",
+    hurts: "everyone who queries tables that are updated often ({app}): they grow",
+    look: ["transactions", "idle-in-transaction"],
+    command: "npx pgkeep health",
     consequenceOf: ["long-queries", "idle-in-transaction"],
   },
   {
@@ -229,6 +262,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     why: "They keep locks and the horizon while they do nothing.",
     likelyCause:
       "Application code that calls another service inside a transaction, or forgets to end it after an error.",
+    hurts: "whoever needs the locks that they keep ({app}); VACUUM removes nothing newer",
+    look: ["idle-in-transaction"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -247,6 +283,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "One session stops all the others; soon the connections are used up.",
     likelyCause: "DDL without lock_timeout behind a long query, or a hot row in a long transaction.",
+    hurts: "everyone who needs the same locks ({app})",
+    look: ["blocked-sessions"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -265,6 +304,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Everything that wants the same lock queues behind it.",
     likelyCause: "A session idle in a transaction, or maintenance without lock_timeout.",
+    hurts: "everyone who needs the same lock ({app})",
+    look: ["blocked-sessions"],
+    command: "npx pgkeep health",
     consequenceOf: ["blocked-sessions", "idle-in-transaction"],
   },
   {
@@ -283,6 +325,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Each one ends a transaction with an error after a second of waiting.",
     likelyCause: "Two code paths that lock the same rows in a different order.",
+    hurts: "the transactions that lock the same rows ({app}): they fail and have to be repeated",
+    look: ["deadlocks", "contention"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -306,6 +351,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "It is the database's view of the application's error rate.",
     likelyCause: "A deployment, time-outs, deadlocks, constraint violations, or a retry loop.",
+    hurts: "the users of the application ({app}): their transactions fail",
+    look: ["deadlocks", "contention"],
+    command: "npx pgkeep metrics",
     consequenceOf: ["deadlocks", "blocked-sessions"],
   },
   {
@@ -324,6 +372,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Writes keep it up and no query uses it; the index that was wanted is still missing.",
     likelyCause: "CREATE or REINDEX INDEX CONCURRENTLY that was cancelled, timed out or met duplicates.",
+    hurts: "the statements that the index was meant for ({app}), and writes to its table",
+    look: ["invalid-indexes"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -342,6 +393,9 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "The working set no longer fits, and queries wait for the disk.",
     likelyCause: "A large scan, a missing index, growth, or a restart that emptied the cache.",
+    hurts: "everyone who queries ({app}, {reporting}): statements are slower",
+    look: ["cache-hit-ratio", "scans"],
+    command: "npx pgkeep health",
     consequenceOf: ["database-down"],
   },
 ];

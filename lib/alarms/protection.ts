@@ -38,6 +38,9 @@ export const protectionAlarms: readonly AlarmDefinition[] = [
     applies: (_, subject) => subject?.name === "check-recovery",
     why: "AWS ships the log every five minutes; what is newer than the latest restorable time would be lost.",
     likelyCause: "Archiving fails, or the instance is too busy to ship its log.",
+    hurts: "nobody yet; changes of the last minutes could not be restored",
+    look: ["jobs"],
+    command: "npx pgkeep run check-recovery",
     consequenceOf: ["database-down"],
   },
   {
@@ -47,6 +50,9 @@ export const protectionAlarms: readonly AlarmDefinition[] = [
     title: "The server's certificate expires within a week",
     threshold: () => 7 * daySeconds,
     why: "From then on no client that verifies the server can connect, this one included.",
+    hurts: "nobody yet; everyone who verifies the server ({app}, {reporting}), once it has expired",
+    look: ["certificate"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
   {
@@ -56,6 +62,9 @@ export const protectionAlarms: readonly AlarmDefinition[] = [
     title: "The server's certificate was not renewed",
     threshold: () => 30 * daySeconds,
     why: "RDS renews it when half of its year is over; with a month left that has not worked.",
+    hurts: "nobody yet; everyone who verifies the server ({app}, {reporting}), once it has expired",
+    look: ["certificate"],
+    command: "npx pgkeep health",
     consequenceOf: ["certificate-expiry"],
   },
   {
@@ -75,6 +84,9 @@ export const protectionAlarms: readonly AlarmDefinition[] = [
     why: "Somebody who can reach the servers tries passwords, or an application has the wrong one and is down.",
     likelyCause:
       "A client with an old password after a rotation, an expired IAM token, or a login from where none is allowed.",
+    hurts: "whoever has the old password; or nobody, when a stranger tries",
+    look: ["logins"],
+    command: `aws logs filter-log-events --log-group-name /aws/rds/instance/pgkeep-{key}/postgresql --start-time "\$(date -d '-10 min' +%s000)" --filter-pattern '?"authentication failed" ?"no pg_hba.conf entry"'`,
     consequenceOf: [],
   },
 ];

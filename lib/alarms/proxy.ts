@@ -23,6 +23,9 @@ export const proxyAlarms: readonly AlarmDefinition[] = [
     ...whenPooling,
     why: "Applications connect through the proxy: to them the database is down.",
     likelyCause: "Security groups, a changed secret, or a primary that is down or failing over.",
+    hurts: "everyone who connects through the proxy ({app})",
+    look: ["reachability", "connections"],
+    command: "npx pgkeep health",
     consequenceOf: ["database-down"],
   },
   {
@@ -46,6 +49,9 @@ export const proxyAlarms: readonly AlarmDefinition[] = [
     ...whenPooling,
     why: "Clients wait for a connection, and fail after pooling.borrowTimeoutSeconds.",
     likelyCause: "Long transactions, pinned sessions, or a pool too small.",
+    hurts: "everyone who connects through the proxy ({app}): new transactions wait",
+    look: ["blocked-sessions", "idle-in-transaction", "connections"],
+    command: "npx pgkeep health",
     consequenceOf: ["database-down", "connections-used", "blocked-sessions"],
   },
   {
@@ -64,6 +70,9 @@ export const proxyAlarms: readonly AlarmDefinition[] = [
     ...whenPooling,
     why: "The wait comes on top of each transaction, before the database sees anything.",
     likelyCause: "The pool is used up, or new connections are slow to open.",
+    hurts: "everyone who connects through the proxy ({app}): transactions begin late",
+    look: ["connections", "idle-in-transaction"],
+    command: "npx pgkeep health",
     consequenceOf: ["proxy-connections-used", "connections-used", "cpu-high"],
   },
   {
@@ -87,6 +96,9 @@ export const proxyAlarms: readonly AlarmDefinition[] = [
     why: "A pinned session keeps its database connection: the pool no longer shares.",
     likelyCause:
       "SET, named prepared statements, temporary tables, advisory locks, or statements over 16 KB.",
+    hurts: "nobody yet; the proxy's connections are no longer shared",
+    look: ["connections"],
+    command: "npx pgkeep health",
     consequenceOf: [],
   },
 ];

@@ -27,6 +27,9 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     condition: "replicas",
     why: "The metric is −1: the replica's data stands still, and the primary keeps WAL for it until the disk is full.",
     likelyCause: "The replica is restarting, cannot keep up and lost its WAL, or its storage is full.",
+    hurts: "readers of {subject} ({reporting}): it serves old data until routing leaves it out",
+    look: ["replication", "replication-slots"],
+    command: "npx pgkeep routing show",
     consequenceOf: ["database-down"],
   },
   {
@@ -47,6 +50,9 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     why: "Readers see old data, and less of the load can leave the primary. A replica that sends nothing counts as behind.",
     likelyCause:
       "A long query on the replica conflicts with replay, a burst of writes, or a replica too small.",
+    hurts: "readers of {subject} ({reporting}): they see old data until routing leaves it out",
+    look: ["replication", "long-running-queries"],
+    command: "npx pgkeep routing show",
     consequenceOf: ["database-down", "replication-stopped"],
   },
   {
@@ -67,6 +73,9 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Readers see old data, and a failover waits until the standby has caught up.",
     likelyCause: "A burst of writes, or a long query on the standby that conflicts with replay.",
+    hurts: "readers of {subject} ({reporting}): they see old data until routing leaves it out",
+    look: ["replication", "long-running-queries"],
+    command: "npx pgkeep routing show",
     consequenceOf: ["database-down"],
   },
   {
@@ -87,6 +96,9 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     condition: "replicas",
     why: "Aurora's replicas are normally within a fraction of a second; one that is seconds behind is restarted by AWS.",
     likelyCause: "A replica much smaller than the writer, or a burst of writes.",
+    hurts: "readers of {subject} ({reporting}): they see old data until routing leaves it out",
+    look: ["long-running-queries"],
+    command: "npx pgkeep routing show",
     consequenceOf: ["database-down"],
   },
   {
@@ -107,6 +119,9 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     why: "The routing document leaves the replica out, so the others and the primary carry its reads.",
     likelyCause:
       "It is behind by more than replicas.maxLagSeconds or maxLagBytes, cannot be reached, or is warming up.",
+    hurts: "readers ({reporting}): the other servers carry the reads of {subject}",
+    look: ["replication"],
+    command: "npx pgkeep routing show",
     consequenceOf: ["replication-stopped", "replica-lag", "standby-lag", "aurora-replica-lag"],
   },
   {
@@ -126,6 +141,9 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "WAL is kept until the slot's reader has it; an abandoned slot fills the disk and stops the primary.",
     likelyCause: "A replica or a logical consumer that stopped, or one that is slower than the writes.",
+    hurts: "nobody yet; everyone who writes ({app}), once WAL has filled the disk",
+    look: ["replication-slots", "replication"],
+    command: "npx pgkeep health",
     consequenceOf: ["replication-stopped", "replica-lag"],
   },
   {
@@ -144,6 +162,9 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "The slot keeps WAL, and dead rows, for a reader that is not there.",
     likelyCause: "A consumer was removed without its slot, or is down.",
+    hurts: "nobody yet; everyone who writes ({app}), once WAL has filled the disk",
+    look: ["replication-slots"],
+    command: "npx pgkeep health",
     consequenceOf: ["replication-stopped", "oldest-slot-lag"],
   },
   {
@@ -162,6 +183,9 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "Logical decoding spills large transactions to the primary's disk.",
     likelyCause: "One very large transaction, or a logical consumer that stopped in the middle of one.",
+    hurts: "nobody yet; everyone who writes ({app}), once the disk is full",
+    look: ["replication-slots"],
+    command: "npx pgkeep health",
     consequenceOf: ["oldest-slot-lag"],
   },
   {
@@ -180,6 +204,9 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     condition: "",
     why: "A fifth of the storage first allocated is WAL: something holds it back, and it grows with each write.",
     likelyCause: "A slot, a replica that stopped, or archiving to S3 that fails.",
+    hurts: "nobody yet; everyone who writes ({app}), once WAL has filled the disk",
+    look: ["replication-slots", "storage"],
+    command: "npx pgkeep health",
     consequenceOf: ["oldest-slot-lag", "replication-stopped"],
   },
 ];

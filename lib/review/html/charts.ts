@@ -1,6 +1,7 @@
 import { bytesText, countText, durationText } from "../../words.ts";
 import type { Known, Overview } from "../overview.ts";
-import { type Html, html, moment, name, numberText, type Part } from "./markup.ts";
+import { type Html, html, moment, name, numberText } from "../../html/markup.ts";
+import { bar, fixed, table } from "../../html/table.ts";
 
 /**
  * Pictures of size, load, cache and growth. Bars stand in the rows of tables that also have the numbers, so nobody
@@ -162,33 +163,6 @@ function hitText({ hits, reads }: { hits: number; reads: number }): string {
   return hits + reads === 0 ? "none read" : `${numberText1((100 * hits) / (hits + reads))} %`;
 }
 
-/** The first column heads its row; the second, without a name, is the picture. */
-function table(caption: string, columns: readonly string[], rows: readonly (readonly Part[])[]): Html {
-  return html`<div class="scroll" tabindex="0" role="group" aria-label="${caption}"><table>
-<caption class="unseen">${caption}</caption>
-<thead><tr>${columns.map((column) =>
-    column === "" ? html`<td></td>` : html`<th scope="col">${column}</th>`,
-  )}</tr></thead>
-<tbody>${rows.map(
-    (cells) =>
-      html`<tr>${cells.map((cell, index) => (index === 0 ? html`<th scope="row">${cell}</th>` : html`<td>${cell}</td>`))}</tr>\n`,
-  )}</tbody></table></div>`;
-}
-
-/** Parts of a whole bar of length 1, left to right. */
-function bar(parts: readonly (readonly [color: "a" | "b" | "c", share: number])[]): Html {
-  let from = 0;
-  return html`<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">${parts.map(
-    ([color, share]) => {
-      const x = from;
-      from += 100 * share;
-      return share <= 0
-        ? ""
-        : html`<rect class="${color}" x="${fixed(x)}" y="0" width="${fixed(Math.max(0.4, 100 * share))}" height="10"/>`;
-    },
-  )}</svg>`;
-}
-
 interface Line {
   id: string;
   title: string;
@@ -252,8 +226,6 @@ ${labels.map(
     points.map(({ day, value }) => [day, text(value)]),
   )}</details></figure>`;
 }
-
-const fixed = (value: number) => String(Math.round(value * 100) / 100);
 
 /** Smaller differences are a flat line: nothing that is drawn has more digits. */
 const smallest = 1e-3;

@@ -4,7 +4,7 @@ import { bytesText, countText } from "../../words.ts";
 import type { KnownFinding } from "../compare.ts";
 import type { ReviewReport } from "../run.ts";
 import { whatToDo } from "../summary.ts";
-import { code, type Html, html, moment, name, numberText, type Part } from "./markup.ts";
+import { code, type Html, html, moment, name, numberText, type Part } from "../../html/markup.ts";
 
 /** What became of a finding since the earlier review. */
 export const changes = {

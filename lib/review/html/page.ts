@@ -8,7 +8,7 @@ import { bySeverity, obstacles, summarize, whatToDo } from "../summary.ts";
 import type { SuppressionsReport } from "../suppressions.ts";
 import { charts } from "./charts.ts";
 import { Anchors, badge, changes, findingGroups, pair } from "./findings.ts";
-import { Html, html, moment, name } from "./markup.ts";
+import { Html, html, moment, name } from "../../html/markup.ts";
 import { script } from "./script.ts";
 import { style } from "./style.ts";
 

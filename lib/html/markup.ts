@@ -1,4 +1,4 @@
-import { printable } from "../../checks/describe-health.ts";
+import { printable } from "../checks/describe-health.ts";
 
 /** Markup that was written here, or text that has been escaped. Only this module makes it. */
 export class Html {
