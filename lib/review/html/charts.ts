@@ -1,7 +1,7 @@
+import { bar, fixed, table } from "../../html/elements.ts";
+import { type Html, html, moment, name, numberText } from "../../html/markup.ts";
 import { bytesText, countText, durationText } from "../../words.ts";
 import type { Known, Overview } from "../overview.ts";
-import { type Html, html, moment, name, numberText } from "../../html/markup.ts";
-import { bar, fixed, table } from "../../html/table.ts";
 
 /**
  * Pictures of size, load, cache and growth. Bars stand in the rows of tables that also have the numbers, so nobody

@@ -1,10 +1,11 @@
 import { type Area, areas, type ReviewFinding } from "../../checks/review-check.ts";
+import { badge, pair } from "../../html/elements.ts";
+import { code, type Html, html, moment, name, numberText, type Part } from "../../html/markup.ts";
 import type { Json } from "../../json.ts";
 import { bytesText, countText } from "../../words.ts";
 import type { KnownFinding } from "../compare.ts";
 import type { ReviewReport } from "../run.ts";
 import { whatToDo } from "../summary.ts";
-import { code, type Html, html, moment, name, numberText, type Part } from "../../html/markup.ts";
 
 /** What became of a finding since the earlier review. */
 export const changes = {
@@ -81,10 +82,6 @@ function group(id: string, title: Part, items: readonly Html[]): Html {
 ${items}</section>\n`;
 }
 
-export function badge(severity: KnownFinding["severity"]): Html {
-  return html`<span class="badge ${severity}">${severity}</span>`;
-}
-
 function head(finding: KnownFinding, id: string, change: Change | undefined): Html {
   return html`${badge(finding.severity)} <h4 id="${id}-title">${finding.title}</h4>${
     change === undefined || change === "still"
@@ -152,10 +149,6 @@ ${
 ${fix.proof.length === 0 ? "" : html`<h6>Proof</h6>${code("Proof", fix.proof.join("\n"))}`}`
 }
 </div></details></article>\n`;
-}
-
-export function pair(term: Part, value: Part): Html {
-  return html`<div><dt>${term}</dt><dd>${value}</dd></div>`;
 }
 
 const parts = {

@@ -1,14 +1,15 @@
-import { createHash } from "node:crypto";
 import type { Severity } from "../../checks/check.ts";
 import { severities } from "../../checks/health.ts";
 import { type Area, areas, type ReviewFinding } from "../../checks/review-check.ts";
+import { badge, pair } from "../../html/elements.ts";
+import { type Html, html, moment, name } from "../../html/markup.ts";
+import { wholePage } from "../../html/page.ts";
 import { countText, durationText } from "../../words.ts";
 import type { ReviewReport } from "../run.ts";
 import { bySeverity, obstacles, summarize, whatToDo } from "../summary.ts";
 import type { SuppressionsReport } from "../suppressions.ts";
 import { charts } from "./charts.ts";
-import { Anchors, badge, changes, findingGroups, pair } from "./findings.ts";
-import { Html, html, moment, name } from "../../html/markup.ts";
+import { Anchors, changes, findingGroups } from "./findings.ts";
 import { script } from "./script.ts";
 import { style } from "./style.ts";
 
@@ -32,21 +33,11 @@ export function reviewPage(report: ReviewReport): string {
   const anchors = new Anchors();
   const sections = sectionsOf(report, anchors);
   const title = html`Review of ${name(report.database)}`;
-  return html`<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<meta name="robots" content="noindex">
-<meta name="generator" content="pgkeep">
-<title>Review of ${report.database}, ${report.startedAt.slice(0, 10)}</title>
-<style>${new Html(style)}</style>
-</head>
-<body>
-<a class="skip" href="#findings">Skip to the findings</a>
+  return wholePage({
+    title: `Review of ${report.database}, ${report.startedAt.slice(0, 10)}`,
+    style,
+    script,
+    body: html`<a class="skip" href="#findings">Skip to the findings</a>
 <header>
 <h1>${title}</h1>
 <p>PostgreSQL ${report.server.version}, ${report.server.isStandby ? "standby" : "primary"} · ${moment(report.startedAt)}</p>
@@ -61,14 +52,9 @@ ${sections.map(
   ({ id, title, content }) =>
     html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2>\n${content}\n</section>\n`,
 )}</main>
-<footer><p>Written by pgkeep. Literals of statements are left out. The same as JSON: <code>pgkeep review --format json</code>.</p></footer>
-<script>${new Html(script)}</script>
-</body>
-</html>`.text;
+<footer><p>Written by pgkeep. Literals of statements are left out. The same as JSON: <code>pgkeep review --format json</code>.</p></footer>`,
+  });
 }
-
-const sha256 = (text: string) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
-const policy = `default-src 'none'; script-src ${sha256(script)}; style-src ${sha256(style)}; base-uri 'none'; form-action 'none'`;
 
 function sectionsOf(report: ReviewReport, anchors: Anchors): Section[] {
   const findings = whatToDo(report);

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { ticksOf } from "../../../lib/review/html/charts.ts";
 import { html } from "../../../lib/html/markup.ts";
+import { ticksOf } from "../../../lib/review/html/charts.ts";
 import { reviewPage } from "../../../lib/review/html/page.ts";
 import { noOverview } from "../../../lib/review/overview.ts";
 import { findingOf, reportOf, resultOf } from "../../helpers/review-report.ts";
