@@ -3,7 +3,8 @@ import { jobs } from "../jobs/index.ts";
 import type { PostgresMajor } from "../postgres/versions.ts";
 import { supportedMajors } from "../postgres/versions.ts";
 import { requestFault } from "../sandbox/control.ts";
-import { faultNamed, faults } from "../sandbox/faults/index.ts";
+import { isScheduleDisabled } from "../sandbox/faults/disable-schedule.ts";
+import { faultNamed, faults, faultUsage } from "../sandbox/faults/index.ts";
 import { type RunningSandbox, startSandbox } from "../sandbox/sandbox.ts";
 import { startScheduler } from "../sandbox/scheduler.ts";
 import type { SandboxState } from "../sandbox/state.ts";
@@ -72,7 +73,7 @@ export const registerSandbox: Register = (program, cli) => {
     .command("fault")
     .summary("break the running sandbox on purpose, or repair it")
     .description(
-      `Break the running sandbox on purpose, or repair it.\n\n${faults.map((fault) => `  ${fault.name.padEnd(20)}${fault.summary}`).join("\n")}`,
+      `Break the running sandbox on purpose, or repair it.\n\n${faults.map((fault) => `  ${faultUsage(fault).padEnd(24)}${fault.summary}`).join("\n")}`,
     )
     .argument("<name>", "which fault")
     .option("--repair", "undo it")
@@ -139,6 +140,7 @@ async function live(cli: Cli, sandbox: RunningSandbox): Promise<void> {
     environment: sandbox.environment,
     signal: cli.signal,
     onResult: (result) => view.jobEnded(result, describeOutcome(result)),
+    isDisabled: (job) => isScheduleDisabled(sandbox.state, job),
   });
   view.setSchedule(() => scheduler.next());
   try {

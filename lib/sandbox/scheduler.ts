@@ -6,7 +6,7 @@ import { runJob } from "../jobs/runner.ts";
 export interface Scheduler {
   /** Runs each scheduled job once, one after the other in the order of the list. */
   runAllOnce(): Promise<void>;
-  /** When each job runs next; jobs that are switched off are absent. */
+  /** When each job runs next; jobs that are switched off, or that nothing starts now, are absent. */
   next(): { job: string; at: Date }[];
   /** Waits for the runs that are under way, which the signal given at the start interrupts. */
   stop(): Promise<void>;
@@ -30,8 +30,10 @@ export function startScheduler(options: {
   environment: Environment;
   signal: AbortSignal;
   onResult: (result: JobResult) => void;
+  /** Asked whenever a job is due: whether nothing starts it now. */
+  isDisabled?: (job: string) => boolean;
 }): Scheduler {
-  const { environment, signal } = options;
+  const { environment, signal, isDisabled = () => false } = options;
   const { schedules } = environment.config;
   const underWay = new Map<string, Promise<void>>();
   const runNow = (job: Job): Promise<void> => {
@@ -46,14 +48,16 @@ export function startScheduler(options: {
   const timers = options.jobs.flatMap((job) => {
     const pattern = scheduleOf(job, schedules);
     if (pattern === undefined) return [];
-    const timer = new Cron(pattern, { timezone: schedules.timeZone, unref: true }, () => runNow(job));
+    const timer = new Cron(pattern, { timezone: schedules.timeZone, unref: true }, () =>
+      isDisabled(job.name) ? undefined : runNow(job),
+    );
     return [{ job, timer }];
   });
   return {
     next: () =>
       timers.flatMap(({ job, timer }) => {
         const at = timer.nextRun();
-        return at === null ? [] : [{ job: job.name, at }];
+        return at === null || isDisabled(job.name) ? [] : [{ job: job.name, at }];
       }),
     runAllOnce: async () => {
       for (const { job } of timers) await runNow(job);

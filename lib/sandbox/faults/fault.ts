@@ -9,6 +9,8 @@ export interface FaultContext {
   held: HeldSessions;
   clock: Clock;
   signal: AbortSignal;
+  /** What stood behind the name and a colon: `check-health` of `disable-schedule:check-health`. */
+  argument?: string;
 }
 
 export type FaultOutcome =
@@ -38,6 +40,8 @@ export interface Fault {
   name: string;
   /** What it breaks, and what one should then see. */
   summary: string;
+  /** What may follow the name and a colon, for a fault of one of several things; without, it chooses by itself. */
+  argument?: { word: string; values: readonly string[] };
   /** Entries of the alarm catalogue that fire while it is on: the root first, then what it may bring with it. */
   alarms: readonly string[];
   /** Harmless when it was applied before. @throws PgkeepError `refused` when there is nothing to break */

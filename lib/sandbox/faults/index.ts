@@ -5,6 +5,7 @@ import { corruptPage } from "./corrupt-page.ts";
 import { crashPooler } from "./crash-pooler.ts";
 import { crashPrimary } from "./crash-primary.ts";
 import { crashReplica } from "./crash-replica.ts";
+import { disableSchedule } from "./disable-schedule.ts";
 import type { Fault, FaultContext, FaultReport } from "./fault.ts";
 import { fillConnections } from "./fill-connections.ts";
 import { idleInTransaction } from "./idle-in-transaction.ts";
@@ -26,14 +27,39 @@ export const faults: readonly Fault[] = [
   abandonSlot,
   loseWal,
   corruptPage,
+  disableSchedule,
 ];
 
-/** @throws UsageError that lists the names, and the nearest one first */
-export function faultNamed(name: string): Fault {
-  const found = faults.find((fault) => fault.name === name);
-  if (found !== undefined) return found;
-  const names = faults.map((fault) => fault.name);
-  throw new UsageError(`there is no fault named ${JSON.stringify(name)}; there are ${names.join(", ")}`, {
+/** The fault that `name` or `name:argument` means. @throws UsageError that lists the names, and the nearest one first */
+export function faultNamed(text: string): Fault {
+  return parseFault(text).fault;
+}
+
+/** As it is shown to people: with what may follow its name. */
+export function faultUsage({ name, argument }: Fault): string {
+  return argument === undefined ? name : `${name}[:${argument.word}]`;
+}
+
+function parseFault(text: string): { fault: Fault; argument?: string } {
+  const [name = "", ...rest] = text.split(":");
+  const fault = faults.find((candidate) => candidate.name === name);
+  if (fault === undefined)
+    throw unknown(
+      "there is no fault",
+      name,
+      faults.map((known) => known.name),
+    );
+  if (rest.length === 0) return { fault };
+  const argument = rest.join(":");
+  if (fault.argument?.values.includes(argument) === true) return { fault, argument };
+  if (fault.argument !== undefined) {
+    throw unknown(`${name} knows no ${fault.argument.word.toLowerCase()}`, argument, fault.argument.values);
+  }
+  throw new UsageError(`nothing can follow ${name}`, { remedy: `say ${name} alone` });
+}
+
+function unknown(what: string, name: string, names: readonly string[]): UsageError {
+  return new UsageError(`${what} named ${JSON.stringify(name)}; there are ${names.join(", ")}`, {
     remedy: `did you mean ${closest(name, names)}?`,
   });
 }
@@ -43,8 +69,9 @@ export async function runFault(
   request: { name: string; repair?: boolean },
   context: FaultContext,
 ): Promise<FaultReport> {
-  const fault = faultNamed(request.name);
+  const { fault, argument } = parseFault(request.name);
+  const given = argument === undefined ? context : { ...context, argument };
   context.signal.throwIfAborted();
-  const result = request.repair === true ? await fault.repair(context) : await fault.apply(context);
-  return { fault: fault.name, ...result };
+  const result = request.repair === true ? await fault.repair(given) : await fault.apply(given);
+  return { fault: request.name, ...result };
 }
