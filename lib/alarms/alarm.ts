@@ -2,6 +2,7 @@ import type { DatabaseConfig } from "../config/schema.ts";
 import type { AwsMetricName, AwsUnit, Topology } from "./aws-metrics.ts";
 import type { LogMetricName } from "./log-metrics.ts";
 import type { MetricName, MetricUnit } from "./metrics.ts";
+import type { LookName } from "./page/look.ts";
 
 /** `page` wakes somebody; `ticket` is for office hours. */
 export type AlarmSeverity = "page" | "ticket";
@@ -99,6 +100,18 @@ export interface AlarmDefinition {
   applies?: (context: AlarmContext, subject: Subject | undefined) => boolean;
   why: string;
   likelyCause: string;
+  /**
+   * Whom it hurts, for somebody who reads it on a phone. `{app}` and `{reporting}` stand for the roles of the
+   * database, `{subject}` for the name of what the alarm is about.
+   */
+  hurts: string;
+  /** What can be looked at in the database to find the cause, the most telling first; empty when SQL does not know. */
+  look: readonly LookName[];
+  /**
+   * The one command to run next: the first of the entry's section of docs/runbook.md. `{subject}` stands for the
+   * name of what the alarm is about, `{key}` for the database's.
+   */
+  command: string;
   /** Entries whose alarm explains this one: while one is in alarm, this one tells nobody. */
   consequenceOf: readonly string[];
 }
@@ -122,6 +135,11 @@ export interface Alarm {
   missingData: MissingData;
   why: string;
   likelyCause: string;
+  /** With the place-holders of the entry. */
+  hurts: string;
+  look: readonly LookName[];
+  /** With the place-holders of the entry. */
+  command: string;
   /** Names of the alarms that silence this one. */
   consequenceOf: readonly string[];
 }

@@ -91,6 +91,9 @@ function alarmOf(entry: AlarmDefinition, context: AlarmContext, subject: Subject
     missingData: entry.missingData,
     why: entry.why,
     likelyCause: entry.likelyCause,
+    hurts: entry.hurts,
+    look: entry.look,
+    command: entry.command,
     consequenceOf: [],
   };
 }

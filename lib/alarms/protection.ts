@@ -86,7 +86,7 @@ export const protectionAlarms: readonly AlarmDefinition[] = [
       "A client with an old password after a rotation, an expired IAM token, or a login from where none is allowed.",
     hurts: "whoever has the old password; or nobody, when a stranger tries",
     look: ["logins"],
-    command: `aws logs filter-log-events --log-group-name /aws/rds/instance/pgkeep-{key}/postgresql --start-time "\$(date -d '-10 min' +%s000)" --filter-pattern '?"authentication failed" ?"no pg_hba.conf entry"'`,
+    command: `aws logs filter-log-events --log-group-name /aws/rds/instance/pgkeep-{key}/postgresql --start-time "$(date -d '-10 min' +%s000)" --filter-pattern '?"authentication failed" ?"no pg_hba.conf entry"'`,
     consequenceOf: [],
   },
 ];
