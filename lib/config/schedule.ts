@@ -29,6 +29,12 @@ export function longestPeriodSeconds(fields: string): number | undefined {
   return Math.max(within, (days - 1) * minutesADay + minutesADay - last + first) * 60;
 }
 
+/** When five cron fields come true next; undefined when they never do. @throws Error in croner's words */
+export function nextRun(fields: string, timeZone: string, after: Date): Date | undefined {
+  const pattern = new Cron(fields, { paused: true, mode: "5-part", timezone: timeZone });
+  return pattern.nextRun(after) ?? undefined;
+}
+
 function longestDaysBetween(fields: string, pattern: CronPattern): number | undefined {
   if (pattern.starDOM && pattern.starDOW && pattern.month.every(Boolean)) return 1;
   const [, , dayOfMonth, month, dayOfWeek] = fields.split(" ");

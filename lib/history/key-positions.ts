@@ -28,7 +28,7 @@ export interface Positions {
  * is noted of a table. Where there are many, a run reads this many: those with the largest share of their range used
  * (more than the forecasts follow), and the others in turn, day by day; until then they count as last seen.
  */
-const sequencesPerRun = { nearTheirEnd: 250, inTurn: 750 };
+const sequencesPerRun = { nearTheirEnd: 250, inTurn: 500 };
 
 /** Where the sequences stand that fill columns. Takes a lock on each sequence for as long as its statement runs. */
 export async function readKeyPositions(session: Session, limits = sequencesPerRun): Promise<Positions> {

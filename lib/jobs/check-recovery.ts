@@ -41,30 +41,35 @@ async function look({
   clock,
   measure,
 }: StepContext<Record<string, never>, "backups">): Promise<StepResult<CheckRecoveryReport>> {
-  const window = await ports.backups.recoveryWindow();
-  const usable = (await ports.backups.list()).filter(
-    ({ managed, status }) => managed && status === "available",
-  );
-  const newest = usable.reduce<Date | undefined>(
-    (latest, { startedAt }) => (latest === undefined || startedAt > latest ? startedAt : latest),
-    undefined,
-  );
-  const now = clock.now();
-  const report: CheckRecoveryReport = {
-    ...describeWindow(window, now),
-    backups: usable.length,
-    newestBackupAt: newest?.toISOString() ?? null,
-    newestBackupAgeSeconds: newest === undefined ? null : secondsBetween(newest, now),
-  };
+  const report = await lookAtRecovery(ports.backups, clock.now());
   measure("BackupsKept", report.backups);
   if (report.newestBackupAgeSeconds !== null) measure("BackupAge", report.newestBackupAgeSeconds);
   if (report.restorableLagSeconds !== null) measure("RestorableLag", report.restorableLagSeconds);
-  return window === undefined
+  return report.earliestRestorableAt === null
     ? failed(
         report,
         "no moment can be restored: automated backups are off, or the first one is not complete yet",
       )
     : done(report);
+}
+
+/** What could be restored now: usable backups of pgkeep, and the moments between. Reads only. */
+export async function lookAtRecovery(
+  backups: Pick<Backups, "list" | "recoveryWindow">,
+  now: Date,
+): Promise<CheckRecoveryReport> {
+  const window = await backups.recoveryWindow();
+  const usable = (await backups.list()).filter(({ managed, status }) => managed && status === "available");
+  const newest = usable.reduce<Date | undefined>(
+    (latest, { startedAt }) => (latest === undefined || startedAt > latest ? startedAt : latest),
+    undefined,
+  );
+  return {
+    ...describeWindow(window, now),
+    backups: usable.length,
+    newestBackupAt: newest?.toISOString() ?? null,
+    newestBackupAgeSeconds: newest === undefined ? null : secondsBetween(newest, now),
+  };
 }
 
 function describeWindow(window: RecoveryWindow | undefined, now: Date) {

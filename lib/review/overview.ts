@@ -97,6 +97,18 @@ export async function readOverview(context: ReviewContext): Promise<Overview> {
   };
 }
 
+/** Sizes now, and how they have grown where there is history: what needs no more than a session. */
+export async function readSizesAndGrowth(session: Session): Promise<Pick<Overview, "tables" | "growth">> {
+  const { rows } = await readSizes(session);
+  return {
+    tables: sizesOf(rows),
+    growth: await readGrowth(session, rows).catch((error: unknown) => {
+      if (!(error instanceof PgkeepError)) throw error;
+      return { reason: error.message };
+    }),
+  };
+}
+
 /** Of a review that had to end before. */
 export function noOverview(reason: string): Overview {
   const none = { reason };

@@ -4,15 +4,19 @@ import { countText } from "../../words.ts";
 import type { Fault, FaultContext, FaultResult } from "./fault.ts";
 import { withSuperuser } from "./held-sessions.ts";
 
-/** A fault that consists of sessions on the primary: repaired by ending them. */
+/** Keeps a loop going until the fault is repaired or the sandbox ends. */
+export type GoOn = (body: (signal: AbortSignal) => Promise<void>) => void;
+
+/** A fault that consists of sessions on the primary, and of loops over them: repaired by ending both. */
 export function heldFault(
   name: string,
   alarms: readonly string[],
   summary: string,
-  /** `open` keeps another session as the application's writer, or as superuser. */
+  /** `open` keeps another session as the application's writer, or as superuser; `goOn` keeps a loop going. */
   create: (
     context: FaultContext,
     open: (as?: "application" | "superuser") => Promise<Session>,
+    goOn: GoOn,
   ) => Promise<Omit<FaultResult, "outcome">>,
 ): Fault {
   return {
@@ -27,8 +31,11 @@ export function heldFault(
         return { outcome: "already-applied", message, details: { pids } };
       }
       try {
-        const result = await create(context, (as = "application") =>
-          held.open(name, state, as === "superuser" ? state.superuser : state.application.writer),
+        const result = await create(
+          context,
+          (as = "application") =>
+            held.open(name, state, as === "superuser" ? state.superuser : state.application.writer),
+          (body) => held.goOn(name, context.signal, body),
         );
         return { outcome: "applied", ...result };
       } catch (error) {

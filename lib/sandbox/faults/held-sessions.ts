@@ -4,12 +4,18 @@ import type { Session } from "../../ports/databases.ts";
 import { connect } from "../../postgres/connect.ts";
 import type { Login, SandboxState } from "../state.ts";
 
+interface Loop {
+  stop: AbortController;
+  ended: Promise<void>;
+}
+
 /**
- * Sessions that faults keep open. The server's own list tells which of them still live: each has its fault's
+ * Sessions that faults keep open, and loops that faults keep going. The server's own list tells which of them still live: each has its fault's
  * name as application name, so that a crash in between leaves no wrong memory.
  */
 export class HeldSessions {
   private readonly sessions = new Map<string, Session[]>();
+  private readonly loops = new Map<string, Loop[]>();
 
   /**
    * Opens a session on the primary that no timeout ends, and keeps it for `fault`.
@@ -28,6 +34,36 @@ export class HeldSessions {
     return session;
   }
 
+  /**
+   * Has `body` go on for `fault` until it ends by itself, the fault is repaired or the sandbox ends. An error
+   * ends it without a word: its session or the server is gone.
+   */
+  goOn(fault: string, signal: AbortSignal, body: (signal: AbortSignal) => Promise<void>): void {
+    const stop = new AbortController();
+    const loop: Loop = { stop, ended: Promise.resolve() };
+    loop.ended = body(AbortSignal.any([signal, stop.signal]))
+      .catch(() => {})
+      .finally(() => {
+        const others = (this.loops.get(fault) ?? []).filter((other) => other !== loop);
+        if (others.length > 0) this.loops.set(fault, others);
+        else this.loops.delete(fault);
+      });
+    this.loops.set(fault, [...(this.loops.get(fault) ?? []), loop]);
+  }
+
+  /** Whether a loop of this fault goes on. */
+  goesOn(fault: string): boolean {
+    return this.loops.has(fault);
+  }
+
+  /** Ends the loops of this fault, each after the step that it is in, and tells whether there were any. */
+  async stop(fault: string): Promise<boolean> {
+    const loops = this.loops.get(fault) ?? [];
+    for (const { stop } of loops) stop.abort();
+    await Promise.all(loops.map(({ ended }) => ended));
+    return loops.length > 0;
+  }
+
   /** Process ids of this fault's sessions that the primary still has. */
   async pids(fault: string, state: SandboxState): Promise<number[]> {
     return withSuperuser(state, async (session) => {
@@ -39,8 +75,12 @@ export class HeldSessions {
     });
   }
 
-  /** Ends this fault's sessions on the server, whatever they do there, and resolves to how many there were. */
+  /**
+   * Ends this fault's loops, then its sessions on the server, whatever they do there, and resolves to how many
+   * of these there were.
+   */
   async end(fault: string, state: SandboxState): Promise<number> {
+    await this.stop(fault);
     const ended = await withSuperuser(state, async (session) => {
       const sessions = await session.query(
         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1",
@@ -61,8 +101,12 @@ export class HeldSessions {
     return ended;
   }
 
-  /** Closes our ends of every session. */
+  /** Ends every loop and closes our ends of every session. */
   async close(): Promise<void> {
+    const loops = [...this.loops.keys()].map((fault) => this.stop(fault));
+    await Promise.all([...this.sessions.keys()].map((fault) => this.forget(fault)));
+    await Promise.all(loops);
+    // What a loop opened in its last step.
     await Promise.all([...this.sessions.keys()].map((fault) => this.forget(fault)));
   }
 
@@ -74,7 +118,7 @@ export class HeldSessions {
 }
 
 /** Fits into the 63 bytes of an application name. */
-function sessionName(fault: string): string {
+export function sessionName(fault: string): string {
   return `pgkeep fault ${fault}`;
 }
 
