@@ -12,6 +12,7 @@ import {
 import { SnsAction } from "aws-cdk-lib/aws-cloudwatch-actions";
 import { Construct } from "constructs";
 import type { Alarm, Comparison, MissingData } from "../alarms/alarm.ts";
+import { tellsItself, timeToRecoverSeconds, waitForCauseSeconds } from "../alarms/suppression.ts";
 import { metricOf } from "./alarm-metrics.ts";
 import type { Measured } from "./measured.ts";
 import type { Topics } from "./topics.ts";
@@ -29,11 +30,6 @@ const missing: Record<MissingData, TreatMissingData> = {
   ignore: TreatMissingData.IGNORE,
   missing: TreatMissingData.MISSING,
 };
-
-/** How long a consequence waits for its root cause to be seen: a cause may need as many periods more. */
-const waitForCause = Duration.minutes(5);
-/** How long after the root cause is gone a consequence may still be there without telling anybody. */
-const timeToRecover = Duration.minutes(10);
 
 /** So much of an alarm's name, of which CloudWatch takes 255 characters, is left beside a database's key. */
 const longestList = 180;
@@ -89,7 +85,7 @@ export class Alarms extends Construct {
     const self = this.alarm(alarm.name);
     const action = new SnsAction(props.topics.of(alarm.severity));
     const [first, ...others] = alarm.consequenceOf.map((name) => this.alarm(name));
-    if (first === undefined) {
+    if (tellsItself(alarm) || first === undefined) {
       self.addAlarmAction(action);
       self.addOkAction(action);
       return;
@@ -99,8 +95,8 @@ export class Alarms extends Construct {
       alarmDescription: descriptionOf(alarm, props.measured.databaseKey, props.runbook),
       alarmRule: AlarmRule.fromAlarm(self, AlarmState.ALARM),
       actionsSuppressor: others.length === 0 ? first : this.anyOf(alarm.consequenceOf, prefix),
-      actionsSuppressorWaitPeriod: waitForCause,
-      actionsSuppressorExtensionPeriod: timeToRecover,
+      actionsSuppressorWaitPeriod: Duration.seconds(waitForCauseSeconds),
+      actionsSuppressorExtensionPeriod: Duration.seconds(timeToRecoverSeconds),
     });
     notifying.addAlarmAction(action);
     notifying.addOkAction(action);
