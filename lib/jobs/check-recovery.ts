@@ -1,4 +1,4 @@
-import type { RecoveryWindow } from "../ports/backups.ts";
+import type { Backups, RecoveryWindow } from "../ports/backups.ts";
 import { countText, durationText } from "../words.ts";
 import { defineJob, done, failed, type StepContext, type StepResult, step } from "./job.ts";
 

@@ -1,7 +1,12 @@
 import { Cron } from "croner";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { defaultRoutingSchedule, duration, longestPeriodSeconds } from "../../lib/config/schedule.ts";
+import {
+  defaultRoutingSchedule,
+  duration,
+  longestPeriodSeconds,
+  nextRun,
+} from "../../lib/config/schedule.ts";
 import { routeReplicas } from "../../lib/jobs/route-replicas.ts";
 
 describe("the longest time between two runs", () => {
@@ -67,4 +72,16 @@ it.each([
   [86_400, "1 day"],
 ])("says %d seconds as %s", (seconds, text) => {
   expect(duration(seconds)).toBe(text);
+});
+
+describe("the next run", () => {
+  it("is the next moment at which the fields come true, in the time zone", () => {
+    const after = new Date("2026-11-21T02:30:00Z");
+    expect(nextRun("0 3 * * *", "UTC", after)).toEqual(new Date("2026-11-21T03:00:00Z"));
+    expect(nextRun("0 3 * * *", "Europe/Berlin", after)).toEqual(new Date("2026-11-22T02:00:00Z"));
+    expect(nextRun("* * * * *", "UTC", new Date("2026-11-21T02:30:30Z"))).toEqual(
+      new Date("2026-11-21T02:31:00Z"),
+    );
+    expect(nextRun("0 0 31 4 *", "UTC", after)).toBeUndefined();
+  });
 });
