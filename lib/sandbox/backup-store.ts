@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/p
 import { join } from "node:path";
 import { errorMessage, PgkeepError } from "../errors.ts";
 import type { Backup, BackupProblem } from "../ports/backups.ts";
+import { exists } from "./owner.ts";
 import { isAlive } from "./processes.ts";
 
 /** One file of the copied cluster: path below `data/`, size and SHA-256 as they were copied. */
@@ -57,6 +58,11 @@ export function requireBackupId(id: string): void {
       remedy: "use lower-case letters, digits and single hyphens, beginning with a letter",
     });
   }
+}
+
+/** Beside the directory of backups: while it is there, no backup is made or deleted, whoever the user is. */
+export function readOnlyMark(backupsDirectory: string): string {
+  return `${backupsDirectory}.read-only`;
 }
 
 /** The directory of the backups: what is complete, what is being made, what is not ours. */
@@ -141,6 +147,7 @@ export class BackupStore {
    * maker in it from the first moment. Resolves to undefined when somebody else makes this backup.
    */
   async begin(id: string, database: string, startedAt: Date): Promise<string | undefined> {
+    await this.requireWritable();
     const draft = join(this.directory, `${draftPrefix}${process.pid}-${randomUUID()}`);
     await mkdir(draft, { mode: 0o700 });
     try {
@@ -159,11 +166,17 @@ export class BackupStore {
 
   /** Writes `backup.json` and gives the directory its name; an earlier failed try under it is replaced. */
   async finish(stored: StoredBackup): Promise<void> {
+    await this.requireWritable();
     const partial = this.pathOf(stored.id) + partialSuffix;
     await writeWhole(join(partial, "backup.json"), serialize(stored));
     await rm(join(partial, "making.json"));
     await this.drop(stored.id);
     await rename(partial, this.pathOf(stored.id));
+  }
+
+  /** Says something else of a backup that is there. Nobody does, but for a fault that makes it look older. */
+  async replaceDescription(stored: StoredBackup): Promise<void> {
+    await writeWhole(join(this.pathOf(stored.id), "backup.json"), serialize(stored));
   }
 
   async abandon(id: string): Promise<void> {
@@ -172,6 +185,7 @@ export class BackupStore {
 
   /** Takes the name away first, so that a half-deleted backup is never offered. */
   async drop(id: string): Promise<void> {
+    await this.requireWritable();
     const doomed = this.pathOf(id) + deletingSuffix;
     await rm(doomed, { recursive: true, force: true });
     try {
@@ -185,6 +199,7 @@ export class BackupStore {
 
   /** Removes what killed runs have left. */
   async sweep(): Promise<void> {
+    if (await exists(readOnlyMark(this.directory))) return;
     for (const entry of await this.entries()) {
       const leftover =
         (entry.startsWith(draftPrefix) && !isAlive(Number.parseInt(entry.slice(draftPrefix.length), 10))) ||
@@ -205,6 +220,17 @@ export class BackupStore {
     } catch {
       return undefined;
     }
+  }
+
+  private async requireWritable(): Promise<void> {
+    if (!(await exists(readOnlyMark(this.directory)))) return;
+    throw new PgkeepError(
+      "refused",
+      `the place for backups takes no new backup and deletes none: ${this.directory}`,
+      {
+        remedy: "`pgkeep sandbox fault fail-backup --repair`",
+      },
+    );
   }
 
   private async describe(entry: string): Promise<Backup | undefined> {

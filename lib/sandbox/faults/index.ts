@@ -1,14 +1,20 @@
 import { closest } from "fastest-levenshtein";
 import { UsageError } from "../../errors.ts";
 import { abandonSlot } from "./abandon-slot.ts";
+import { ageJobRuns } from "./age-job-runs.ts";
+import { breakJob } from "./break-job.ts";
 import { corruptPage } from "./corrupt-page.ts";
 import { crashPooler } from "./crash-pooler.ts";
 import { crashPrimary } from "./crash-primary.ts";
 import { crashReplica } from "./crash-replica.ts";
 import { disableSchedule } from "./disable-schedule.ts";
+import { failBackup } from "./fail-backup.ts";
 import type { Fault, FaultContext, FaultReport } from "./fault.ts";
 import { fillConnections } from "./fill-connections.ts";
+import { hangJob } from "./hang-job.ts";
 import { idleInTransaction } from "./idle-in-transaction.ts";
+import { lateBackup } from "./late-backup.ts";
+import { leaveInvalidIndex } from "./leave-invalid-index.ts";
 import { lockPileUp } from "./lock-pile-up.ts";
 import { longTransaction } from "./long-transaction.ts";
 import { loseWal } from "./lose-wal.ts";
@@ -28,6 +34,12 @@ export const faults: readonly Fault[] = [
   loseWal,
   corruptPage,
   disableSchedule,
+  hangJob,
+  breakJob,
+  ageJobRuns,
+  failBackup,
+  lateBackup,
+  leaveInvalidIndex,
 ];
 
 /** The fault that `name` or `name:argument` means. @throws UsageError that lists the names, and the nearest one first */
