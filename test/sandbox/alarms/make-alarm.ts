@@ -20,6 +20,9 @@ export function makeAlarm(given: Partial<Alarm> = {}): Alarm {
     missingData: "missing",
     why: "It hurts.",
     likelyCause: "Somebody did it.",
+    hurts: "Everybody.",
+    look: [],
+    command: "pgkeep health",
     consequenceOf: [],
     ...given,
   };
