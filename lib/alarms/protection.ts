@@ -39,7 +39,7 @@ export const protectionAlarms: readonly AlarmDefinition[] = [
     why: "AWS ships the log every five minutes; what is newer than the latest restorable time would be lost.",
     likelyCause: "Archiving fails, or the instance is too busy to ship its log.",
     hurts: "nobody yet; changes of the last minutes could not be restored",
-    look: ["jobs"],
+    look: ["archiving", "jobs"],
     command: "npx pgkeep run check-recovery",
     consequenceOf: ["database-down"],
   },

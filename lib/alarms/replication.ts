@@ -165,7 +165,7 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     hurts: "nobody yet; everyone who writes ({app}), once WAL has filled the disk",
     look: ["replication-slots"],
     command: "npx pgkeep health",
-    consequenceOf: ["replication-stopped", "oldest-slot-lag"],
+    consequenceOf: ["replication-stopped", "replica-lag", "oldest-slot-lag"],
   },
   {
     name: "slot-disk-usage",
@@ -205,7 +205,7 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     why: "A fifth of the storage first allocated is WAL: something holds it back, and it grows with each write.",
     likelyCause: "A slot, a replica that stopped, or archiving to S3 that fails.",
     hurts: "nobody yet; everyone who writes ({app}), once WAL has filled the disk",
-    look: ["replication-slots", "storage"],
+    look: ["replication-slots", "archiving", "storage"],
     command: "npx pgkeep health",
     consequenceOf: ["oldest-slot-lag", "replication-stopped"],
   },

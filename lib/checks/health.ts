@@ -75,6 +75,8 @@ export interface HealthRequest {
   previous?: PreviousSample;
   /** Default: all health checks. */
   checks?: readonly Check[];
+  /** Server-side limit for each statement. Default 5,000. */
+  statementTimeoutMilliseconds?: number;
 }
 
 /**
@@ -84,7 +86,7 @@ export interface HealthRequest {
  */
 export async function checkHealth(request: HealthRequest): Promise<HealthReport> {
   const { session, config } = request;
-  const server = await prepare(session);
+  const server = await prepare(session, request.statementTimeoutMilliseconds ?? statementTimeoutMilliseconds);
   try {
     const context: CheckContext = {
       session,
@@ -139,7 +141,7 @@ interface ServerNow {
 }
 
 /** The limits of this run, and what the server says of itself. Compiling would take longer than any of the queries. */
-async function prepare(session: Session): Promise<ServerNow> {
+async function prepare(session: Session, limitMilliseconds: number): Promise<ServerNow> {
   const [row] = await session.query<ServerNow>(
     `with before as materialized (
        select current_setting('statement_timeout') as "statementTimeout", current_setting('jit') as jit)
@@ -149,7 +151,7 @@ async function prepare(session: Session): Promise<ServerNow> {
             set_config('statement_timeout', case when b."statementTimeout" = '' then '' else $1 end, false),
             set_config('jit', case when b.jit = '' then '' else 'off' end, false)
        from before b`,
-    [String(statementTimeoutMilliseconds)],
+    [String(limitMilliseconds)],
   );
   if (row === undefined) throw new PgkeepError("internal", "the server described itself with no row");
   return row;

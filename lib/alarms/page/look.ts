@@ -33,6 +33,10 @@ export const shortLooks = [
   "scans",
   /** The tables that are changed most, and the roles that change them. */
   "contention",
+  /** Sessions that hold temporary files now. */
+  "temporary-space",
+  /** Whether WAL is archived, and since when it is not. */
+  "archiving",
   /** What the last run of the job said, and when it last succeeded. */
   "jobs",
   /** The integer keys that run out first. */

@@ -1,0 +1,151 @@
+import { versionText } from "../../postgres/versions.ts";
+import { countText, durationText } from "../../words.ts";
+import { scalars } from "./clues-of-finding.ts";
+import { rankOf, type ShortLook } from "./short-look.ts";
+
+/** A server that was started in the last quarter of an hour says why it did not answer. */
+const recentStartSeconds = 900;
+
+/** Longest reason of a run that a page repeats. */
+const reasonCharacters = 300;
+
+/** That this login works is news when the database was said to be down. */
+export const lookAtReachability: ShortLook = async ({ session }) => {
+  const [row] = await session.query<{ seconds: number; clients: number; startedAt: Date }>(
+    `select extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8 as seconds,
+            pg_postmaster_start_time() as "startedAt",
+            (select count(*)::int from pg_stat_activity where backend_type = 'client backend') as clients`,
+  );
+  if (row === undefined) return { clues: [] };
+  const what = `PostgreSQL ${versionText(session.serverVersionNumber)}, ${session.isStandby ? "a standby" : "the primary"}`;
+  const started = row.seconds < recentStartSeconds;
+  return {
+    clues: [
+      {
+        from: "reachability",
+        rank: rankOf(started || session.isStandby ? "medium" : "low"),
+        text: `a login works now: ${what}, ${started ? `started ${durationText(row.seconds)} ago` : `up for ${durationText(row.seconds)}`}`,
+        evidence: scalars({
+          answers: true,
+          isStandby: session.isStandby,
+          startedAt: row.startedAt.toISOString(),
+          clients: row.clients,
+        }),
+      },
+    ],
+  };
+};
+
+interface Run {
+  job: string;
+  startedAt: Date;
+  outcome: string;
+  reason: string | null;
+  ageSeconds: number;
+  succeededSeconds: number | null;
+}
+
+/** What the last run of the alarm's job said; one of the last day that failed before others. @throws PgkeepError when the table of runs may not be read */
+export const lookAtJobs: ShortLook = async ({ session, alarm }) => {
+  const job = alarm.subject?.kind === "job" ? alarm.subject.name : "check-health";
+  const [run] = await session.query<Run>(
+    `select job, started_at as "startedAt", outcome, reason,
+            extract(epoch from clock_timestamp() - started_at)::float8 as "ageSeconds",
+            (select extract(epoch from clock_timestamp() - max(finished_at))::float8 from pgkeep.job_run s
+              where s.job = $1 and s.outcome = 'succeeded') as "succeededSeconds"
+       from pgkeep.job_run where job = $1 order by (outcome = 'failed' and started_at > clock_timestamp() - interval '1 day') desc, started_at desc limit 1`,
+    [job],
+  );
+  if (run === undefined) {
+    return {
+      clues: [
+        {
+          from: "jobs",
+          rank: rankOf("medium"),
+          text: `no run of ${job} is recorded: nothing starts it`,
+          evidence: scalars({ job }),
+        },
+      ],
+    };
+  }
+  const { outcome, reason, ageSeconds, succeededSeconds, startedAt } = run;
+  const last =
+    succeededSeconds === null ? "it never succeeded" : `last success ${durationText(succeededSeconds)} ago`;
+  const why = reason === null ? "" : `: ${reason.slice(0, reasonCharacters)}`;
+  return {
+    clues: [
+      {
+        from: "jobs",
+        rank: rankOf(outcome === "failed" ? "high" : "medium"),
+        text: `the run of ${job} that began ${durationText(ageSeconds)} ago ${phrases[outcome] ?? outcome}${why}; ${last}`,
+        evidence: scalars({
+          job,
+          outcome,
+          startedAt: startedAt.toISOString(),
+          reason: reason?.slice(0, reasonCharacters) ?? null,
+          succeededSecondsAgo: succeededSeconds === null ? null : Math.round(succeededSeconds),
+        }),
+      },
+    ],
+  };
+};
+
+const phrases: Record<string, string> = {
+  failed: "failed",
+  running: "has not ended",
+  skipped: "was skipped",
+  succeeded: "succeeded",
+};
+
+/** What does not get into the archive is not restored. RDS archives by itself and shows nothing here. */
+export const lookAtArchiving: ShortLook = async ({ session }) => {
+  const [row] = await session.query<{
+    mode: string;
+    failing: boolean;
+    failed: number;
+    wal: string | null;
+    seconds: number | null;
+  }>(
+    `select current_setting('archive_mode') as mode, failed_count::float8 as failed, last_failed_wal as wal,
+            coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) as failing,
+            extract(epoch from clock_timestamp() - coalesce(last_archived_time, stats_reset))::float8 as seconds
+       from pg_stat_archiver`,
+  );
+  if (row === undefined || row.mode === "off" || !row.failing) return { clues: [] };
+  return {
+    clues: [
+      {
+        from: "archiving",
+        rank: rankOf("high"),
+        text: `WAL is not archived: ${row.wal ?? "the next file"} fails, the last success was ${row.seconds === null ? "never" : `${durationText(row.seconds)} ago`}`,
+        evidence: scalars({
+          failedWal: row.wal,
+          failures: row.failed,
+          archivedSecondsAgo: row.seconds === null ? null : Math.round(row.seconds),
+        }),
+      },
+    ],
+  };
+};
+
+/** What check-integrity knows as damaged, by name alone: what it found there may show data. */
+export const lookAtDamage: ShortLook = async ({ session }) => {
+  const rows = await session.query<{ name: string; seconds: number | null; total: number }>(
+    `select object_name as name, extract(epoch from clock_timestamp() - checked_at)::float8 as seconds,
+            count(*) over ()::int as total
+       from pgkeep.integrity_look where corrupt order by checked_at desc nulls last limit 4`,
+  );
+  return {
+    clues: rows.map(({ name, seconds, total }) => ({
+      from: "damage",
+      rank: rankOf("critical"),
+      text: `${name} is damaged${seconds === null ? "" : `, seen ${durationText(seconds)} ago`} (${countText(total, "object")} in all)`,
+      evidence: scalars({ name, objects: total }),
+    })),
+  };
+};
+
+export const lookAtLogins: ShortLook = async () => ({
+  clues: [],
+  unseen: "refused logins stand in the server's log and nowhere in SQL: the command reads it",
+});
