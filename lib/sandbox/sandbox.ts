@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { PlannedJob } from "../alarms/context.ts";
 import { systemClock } from "../clock.ts";
 import type { DatabaseConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
@@ -6,6 +7,9 @@ import { errorMessage } from "../errors.ts";
 import { applyInstall } from "../install/apply.ts";
 import { type RoleNames, roleNames } from "../install/role-names.ts";
 import type { PostgresMajor } from "../postgres/versions.ts";
+import { sandboxAlarms, sandboxMachine } from "./alarms/alarms-of-sandbox.ts";
+import { type AlarmWatchOptions, alarmsAsJson, type LiveAlarms, startAlarmWatch } from "./alarms/live.ts";
+import type { AlarmView } from "./alarms/watch.ts";
 import { loadApplication } from "./application/load.ts";
 import { startWorkload, type Workload, type WorkloadCounters } from "./application/workload.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
@@ -14,6 +18,7 @@ import { sandboxEnvironment } from "./environment.ts";
 import type { FaultReport } from "./faults/fault.ts";
 import { HeldSessions } from "./faults/held-sessions.ts";
 import { runFault } from "./faults/index.ts";
+import { createMeasurer } from "./measures/index.ts";
 import { randomPassword } from "./passwords.ts";
 import { findPgbouncer, noPgbouncer, startPoolers, stopPooler } from "./pooler.ts";
 import { makeDirectory } from "./replica.ts";
@@ -45,8 +50,21 @@ export interface RunningSandbox {
   stopWorkload(): Promise<WorkloadCounters>;
   applyFault(name: string, repair: boolean): Promise<FaultReport>;
   activeFaults(): string[];
+  /**
+   * Evaluates every alarm each minute from now on, until the sandbox stops. Call it when every job has run once: a
+   * job that has never succeeded counts as absent.
+   */
+  startAlarms(options: StartAlarmsOptions): Promise<void>;
+  /** Empty before `startAlarms`. */
+  alarms(): readonly AlarmView[];
   /** Ends every process of the sandbox and removes its directory. Twice is fine. */
   stop(): Promise<void>;
+}
+
+export interface StartAlarmsOptions
+  extends Pick<AlarmWatchOptions, "describe" | "onTransition" | "onProblem"> {
+  /** The jobs that are scheduled. */
+  jobs: readonly PlannedJob[];
 }
 
 /**
@@ -94,17 +112,26 @@ export async function startSandbox(options: SandboxOptions): Promise<RunningSand
     const applyFault = async (name: string, repair: boolean): Promise<FaultReport> => {
       const report = await runFault(
         { name, repair },
-        { state, held, clock: systemClock, signal: ending.signal },
+        { state, held, config, clock: systemClock, signal: ending.signal },
       );
       if (repair) active.delete(report.fault);
       else active.add(report.fault);
       return report;
     };
+    let alarms: LiveAlarms | undefined;
+    const startAlarms = async (given: StartAlarmsOptions): Promise<void> => {
+      alarms = await beginAlarms(given, state, environment, config, ending.signal);
+      undo.push(alarms.stop);
+    };
     const workload = beginWorkload(options, state, environment);
     undo.push(() => workload.stop());
     const control: ControlServer = await startControl(state.controlSocket, {
       fault: ({ name, repair }) => applyFault(name, repair),
-      status: async () => ({ workload: { ...workload.counters() }, faults: [...active] }),
+      status: async () => ({
+        workload: { ...workload.counters() },
+        faults: [...active],
+        alarms: alarmsAsJson(alarms?.view() ?? []),
+      }),
     });
     undo.push(() => control.close());
     undo.push(await announceSandbox(options.homeDirectory, state));
@@ -118,6 +145,8 @@ export async function startSandbox(options: SandboxOptions): Promise<RunningSand
       stopWorkload: () => workload.stop(),
       applyFault,
       activeFaults: () => [...active],
+      startAlarms,
+      alarms: () => alarms?.view() ?? [],
       stop,
     };
   } catch (error) {
@@ -178,4 +207,36 @@ function beginWorkload(options: SandboxOptions, state: SandboxState, environment
     routing: async () => environment.ports.routing?.read(),
     ratePerSecond: options.workloadRatePerSecond ?? 20,
   });
+}
+
+async function beginAlarms(
+  { jobs, ...options }: StartAlarmsOptions,
+  state: SandboxState,
+  environment: Environment,
+  config: DatabaseConfig,
+  signal: AbortSignal,
+): Promise<LiveAlarms> {
+  const machine = sandboxMachine();
+  const session = await environment.connectAsMaster();
+  const [row] = await session
+    .query<{ connections: number }>("select current_setting('max_connections')::int as connections")
+    .finally(() => session.close());
+  const maxConnections = row?.connections ?? 100;
+  const measurer = createMeasurer({ state, config, machine });
+  const live = startAlarmWatch({
+    ...options,
+    state,
+    alarms: sandboxAlarms({ state, config, jobs, maxConnections, machine }),
+    measure: () => measurer.measure(),
+    notifications: environment.ports.notifications,
+    clock: systemClock,
+    signal,
+  });
+  return {
+    view: live.view,
+    stop: async () => {
+      await live.stop();
+      await measurer.close();
+    },
+  };
 }
