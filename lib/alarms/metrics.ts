@@ -182,6 +182,12 @@ export const metrics = {
     dimensions: [],
     help: "Time until the first certificate expires that the primary shows",
   },
+  ClockSkewSeconds: {
+    unit: "Seconds",
+    kind: "gauge",
+    dimensions: [],
+    help: "How far the primary's clock and that of whoever measures are apart",
+  },
   BackupAge: {
     unit: "Seconds",
     kind: "gauge",

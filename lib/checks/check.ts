@@ -47,6 +47,8 @@ export interface CheckContext {
   config: JobConfig;
   /** The server's own clock when the run began. */
   now: Date;
+  /** Our clock at this moment. */
+  ownNow(): Date;
   /** The sample of the previous run, when there is one. */
   previous?: CounterSample;
   /** Why there is none. */

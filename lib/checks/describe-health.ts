@@ -39,9 +39,6 @@ export function describeHealth(report: Omit<HealthReport, "metrics">): string[] 
   }
   const passed = report.results.filter(({ verdict }) => verdict === "pass").map(({ check }) => check);
   if (passed.length > 0) lines.push("", `Fine: ${passed.join(", ")}`);
-  if (Math.abs(server.clockOffsetSeconds) >= 60) {
-    lines.push("", `Note: the server's clock differs from this machine's by ${server.clockOffsetSeconds} s`);
-  }
   return lines;
 }
 

@@ -69,7 +69,7 @@ export interface HealthReport {
 export interface HealthRequest {
   session: Session;
   config: JobConfig;
-  /** Our clock, to tell how far the server's is away. */
+  /** Our clock at the moment of the call, to tell how far the server's is away. */
   now: Date;
   /** The sample of the run before, see `readPreviousSample`. */
   previous?: PreviousSample;
@@ -86,19 +86,21 @@ export interface HealthRequest {
  */
 export async function checkHealth(request: HealthRequest): Promise<HealthReport> {
   const { session, config } = request;
+  const began = performance.now();
   const server = await prepare(session, request.statementTimeoutMilliseconds ?? statementTimeoutMilliseconds);
   try {
     const context: CheckContext = {
       session,
       config,
       now: server.takenAt,
+      ownNow: () => new Date(request.now.getTime() + (performance.now() - began)),
       ...usablePrevious(request.previous ?? {}, server),
     };
     const results: HealthResult[] = [];
     const metrics: CheckOutcome["metrics"] = [];
     const counters: Counters = { [serverStartedAt]: server.startedAt.getTime() };
     for (const check of request.checks ?? healthChecks) {
-      const began = performance.now();
+      const checkBegan = performance.now();
       const { verdict, reason, facts, findings, ...measured } = await runIsolated(check, context);
       results.push({
         check: check.name,
@@ -106,7 +108,7 @@ export async function checkHealth(request: HealthRequest): Promise<HealthReport>
         ...(reason === undefined ? {} : { reason }),
         facts,
         findings,
-        durationMs: round(performance.now() - began),
+        durationMs: round(performance.now() - checkBegan),
       });
       metrics.push(...measured.metrics);
       Object.assign(counters, measured.counters);

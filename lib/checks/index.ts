@@ -3,6 +3,7 @@ import { cacheHitRatio } from "./cache-hit-ratio.ts";
 import { certificate } from "./certificate.ts";
 import type { Check } from "./check.ts";
 import { checkpoints } from "./checkpoints.ts";
+import { clock } from "./clock.ts";
 import { connections } from "./connections.ts";
 import { databaseSize } from "./database-size.ts";
 import { deadlocks } from "./deadlocks.ts";
@@ -33,5 +34,6 @@ export const healthChecks: readonly Check[] = [
   databaseSize,
   invalidIndexes,
   certificate,
+  clock,
   heartbeat,
 ];

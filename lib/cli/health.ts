@@ -63,8 +63,8 @@ export async function health(environment: Environment, signal?: AbortSignal): Pr
     return await checkHealth({
       session,
       config: environment.config,
-      now: clock.now(),
       previous: await readPreviousSample(session),
+      now: clock.now(),
     });
   } finally {
     await session.close();

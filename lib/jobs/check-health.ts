@@ -73,8 +73,8 @@ async function assess(
   const { metrics, ...report } = await askEverything({
     session,
     config: context.config,
-    now: context.clock.now(),
     previous: await readPreviousSample(session),
+    now: context.clock.now(),
   });
   measureAll(context, metrics);
   const ages = await readSuccessAges(session, context.config);

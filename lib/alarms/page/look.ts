@@ -14,6 +14,7 @@ export const lookedAtChecks = [
   "prepared-transactions",
   "invalid-indexes",
   "certificate",
+  "clock",
   "heartbeat",
 ] as const;
 

@@ -9,7 +9,12 @@ export const invalidIndexes: ReviewCheck = {
   area: "indexes",
   needs: { primary: true },
   async run({ session, config, now }) {
-    const { findings, facts, reason } = await ofHealth.run({ session, config, now });
+    const { findings, facts, reason } = await ofHealth.run({
+      session,
+      config,
+      now,
+      ownNow: () => new Date(),
+    });
     return concludeReview({ findings: findings.map(explained), facts, obstacle: reason });
   },
 };

@@ -8,7 +8,7 @@ export const transactionIdAge: ReviewCheck = {
   area: "space",
   needs: { primary: true },
   async run({ session, config, now }) {
-    const outcome = await wraparound.run({ session, config, now });
+    const outcome = await wraparound.run({ session, config, now, ownNow: () => new Date() });
     return concludeReview({
       findings: outcome.findings.map((one) => ({
         ...one,

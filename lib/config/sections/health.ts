@@ -37,6 +37,11 @@ export const health = z
       .describe(
         "`pgkeep pools`: a finding when a client of the pooler has waited longer for a server connection",
       ),
+    clockSkewSeconds: seconds({ min: 1, max: 3_600 })
+      .default(10)
+      .describe(
+        "A finding, and a ticket, when the server's clock and pgkeep's are further apart: ages and leases compare them",
+      ),
     freeStoragePercent: percent
       .default(10)
       .describe("A finding when the database leaves less than this free of maxStorageGigabytes"),
