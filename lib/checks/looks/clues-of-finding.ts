@@ -33,11 +33,12 @@ function evidenceOf({ check, object, evidence }: Finding): Evidence {
   if (check === "blocked-sessions") return rootEvidence(evidence);
   if (check === "idle-in-transaction" || check === "long-running-queries") return sessionEvidence(evidence);
   const largest = list(evidence.largestGroups)[0];
+  const { role: _role, owner: _owner, ...others } = evidence;
   return scalars({
     ...(object.schema === undefined ? {} : { schema: object.schema }),
     ...(object.table === undefined ? {} : { table: object.table }),
     ...(object.index === undefined ? {} : { index: object.index }),
-    ...(object.role === undefined ? {} : { role: object.role }),
+    ...(object.role === undefined ? {} : { user: object.role }),
     ...(object.name === undefined ? {} : { [nameField(check)]: object.name }),
     ...(largest === undefined
       ? {}
@@ -46,7 +47,7 @@ function evidenceOf({ check, object, evidence }: Finding): Evidence {
           application: largest.application ?? null,
           state: largest.state ?? null,
         }),
-    ...evidence,
+    ...others,
   });
 }
 

@@ -85,7 +85,10 @@ async function prepare(session: Session): Promise<PreviousSample> {
     "select set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false)",
     [String(statementMilliseconds), String(lockMilliseconds)],
   );
-  return readPreviousSample(session);
+  return readPreviousSample(session).catch((error: unknown) => {
+    if (endsTheLook(error)) throw error;
+    return { missingBecause: errorMessage(error) };
+  });
 }
 
 function one(name: LookName, context: LookContext, now: Date, previous: PreviousSample): Promise<Seen> {
@@ -112,9 +115,10 @@ async function ask(check: Check, context: LookContext, now: Date, previous: Prev
   });
   const reason = results[0]?.reason;
   return {
-    clues: results.flatMap(({ findings }) =>
-      findings.map((finding) => clueOf(check.name as LookName, finding)),
-    ),
+    clues: results
+      .flatMap(({ findings }) => findings.map((finding) => clueOf(check.name as LookName, finding)))
+      // Of slots, the one that keeps most.
+      .sort((a, b) => Number(b.evidence.retainedBytes ?? 0) - Number(a.evidence.retainedBytes ?? 0)),
     ...(reason === undefined ? {} : { unseen: `${check.name}: ${reason}` }),
   };
 }
