@@ -94,7 +94,8 @@ export function readIndexCatalogue(context: ReviewContext): Promise<IndexCatalog
                       from pg_constraint where conindid <> 0 group by conindid) k on k.conindid = x.indexrelid
         where ${userRelation("t", "n")}`,
     );
-    const indexes = rows.map(entryOf);
+    const shared = new Shared();
+    const indexes = rows.map((row) => entryOf(row, shared));
     const byOid = new Map(indexes.map((one) => [one.oid, one]));
     const byTable = new Map<number, IndexEntry[]>();
     for (const one of indexes) {
@@ -111,8 +112,60 @@ function numbers(vector: string): number[] {
   return vector === "" ? [] : vector.split(" ").map(Number);
 }
 
-function entryOf(row: Row): IndexEntry {
-  const { columns, keyCount, operatorClasses, collations, options, expressions, predicate, ...rest } = row;
+/**
+ * Tens of thousands of them are kept while the checks are asked: what many have alike (names of schemas and tables,
+ * key columns of one kind) is kept once, and nothing of the row is held on to.
+ */
+function entryOf(row: Row, shared: Shared): IndexEntry {
+  return {
+    oid: row.oid,
+    schema: shared.text(row.schema),
+    index: row.index,
+    tableOid: row.tableOid,
+    table: shared.text(row.table),
+    method: shared.text(row.method),
+    isPartitioned: row.isPartitioned,
+    parent: row.parent,
+    isUnique: row.isUnique,
+    nullsNotDistinct: row.nullsNotDistinct,
+    isUsable: row.isUsable,
+    backsConstraint: row.backsConstraint,
+    isReferenced: row.isReferenced,
+    isReplicaIdentity: row.isReplicaIdentity,
+    isClustered: row.isClustered,
+    ...shared.columns(row),
+    predicate: row.predicate === null ? null : normalTree(row.predicate),
+    pages: row.pages,
+    scans: row.scans,
+    lastScanAt: row.lastScanAt,
+  };
+}
+
+type Columns = Pick<IndexEntry, "keys" | "included">;
+
+class Shared {
+  private readonly texts = new Map<string, string>();
+  private readonly kinds = new Map<string, Columns>();
+
+  text(value: string): string {
+    const known = this.texts.get(value);
+    if (known !== undefined) return known;
+    this.texts.set(value, value);
+    return value;
+  }
+
+  columns(row: Row): Columns {
+    if (row.expressions !== null) return columnsOf(row);
+    const kind = `${row.keyCount}/${row.columns}/${row.operatorClasses}/${row.collations}/${row.options}`;
+    const known = this.kinds.get(kind);
+    if (known !== undefined) return known;
+    const columns = columnsOf(row);
+    this.kinds.set(kind, columns);
+    return columns;
+  }
+}
+
+function columnsOf({ columns, keyCount, operatorClasses, collations, options, expressions }: Row): Columns {
   const numbered = numbers(columns);
   const classes = numbers(operatorClasses);
   const rules = numbers(collations);
@@ -125,12 +178,7 @@ function entryOf(row: Row): IndexEntry {
     options: directions[at] ?? 0,
     expression: column === 0 ? (trees.shift() ?? "") : null,
   }));
-  return {
-    ...rest,
-    keys,
-    included: numbered.slice(keyCount),
-    predicate: predicate === null ? null : normalTree(predicate),
-  };
+  return { keys, included: numbered.slice(keyCount) };
 }
 
 /** What the parts of a partitioned index have, it has. */

@@ -33,7 +33,11 @@ export interface Tables {
 /** Every table of the user's with its size and its counters, read once for all checks. No locks on relations. */
 export function readTables(context: ReviewContext): Promise<Tables> {
   return context.once("tables-with-counters", async () => {
-    const rows = await context.session.query<TableEntry & { blockBytes: number }>(
+    const { session } = context;
+    const [server] = await session.query<{ blockBytes: number }>(
+      `select current_setting('block_size')::int as "blockBytes"`,
+    );
+    const all = await session.query<TableEntry>(
       `select c.oid::int8 as oid, n.nspname::text as schema, c.relname::text as table, c.relkind::text as kind,
               h.inhparent::int8 as parent, greatest(c.relpages, 0)::int8 as pages,
               case when c.relkind = 'p' then 0 when c.reltuples > 0 then c.reltuples::float8
@@ -42,14 +46,12 @@ export function readTables(context: ReviewContext): Promise<Tables> {
               pg_stat_get_tuples_returned(c.oid)::int8 as "rowsReadSequentially",
               pg_stat_get_tuples_inserted(c.oid)::int8 as inserted, pg_stat_get_tuples_updated(c.oid)::int8 as updated,
               pg_stat_get_tuples_hot_updated(c.oid)::int8 as "hotUpdated",
-              pg_stat_get_tuples_deleted(c.oid)::int8 as deleted,
-              current_setting('block_size')::int as "blockBytes"
+              pg_stat_get_tuples_deleted(c.oid)::int8 as deleted
          from pg_class c
          join pg_namespace n on n.oid = c.relnamespace
          left join pg_inherits h on h.inhrelid = c.oid and c.relispartition
         where c.relkind in ('r', 'p', 'm') and ${userRelation()}`,
     );
-    const all: TableEntry[] = rows.map(({ blockBytes: _, ...row }) => row);
     const byOid = new Map(all.map((one) => [one.oid, one]));
     const leaves = new Map<number, TableEntry[]>();
     for (const leaf of all) {
@@ -68,7 +70,7 @@ export function readTables(context: ReviewContext): Promise<Tables> {
       all,
       byOid,
       leavesOf: (table) => leaves.get(table.oid) ?? [],
-      blockBytes: rows[0]?.blockBytes ?? 8192,
+      blockBytes: server?.blockBytes ?? 8192,
     };
   });
 }
