@@ -16,12 +16,14 @@ import { registerRouting } from "./routing.ts";
 import { registerRun } from "./run.ts";
 import { registerRuns } from "./runs.ts";
 import { registerSandbox } from "./sandbox.ts";
+import { registerStatus } from "./status.ts";
 
 /** Every command, in the order of the help. */
 export const commands: readonly Register[] = [
   registerSandbox,
   registerRun,
   registerRuns,
+  registerStatus,
   registerHealth,
   registerReview,
   registerQueries,

@@ -13,6 +13,7 @@ import type { Cli, GlobalOptions, Register } from "./cli.ts";
 import { several, wholeNumber } from "./options.ts";
 import { describeOutcome, runOnce } from "./sandbox-once.ts";
 import { showStatus } from "./sandbox-status.ts";
+import { serveSandboxStatus } from "./status.ts";
 
 interface SandboxCommandOptions extends GlobalOptions {
   replicas?: number;
@@ -20,6 +21,7 @@ interface SandboxCommandOptions extends GlobalOptions {
   once?: boolean;
   fault?: string[];
   repair?: boolean;
+  port?: number;
 }
 
 /** `pgkeep sandbox`: real PostgreSQL with replicas, archiving and every job, on this machine. */
@@ -40,6 +42,11 @@ export const registerSandbox: Register = (program, cli) => {
       `PostgreSQL ${supportedMajors.join(", ")} (default: database.engineVersion)`,
       postgresMajor,
     )
+    .option(
+      "--port <number>",
+      "port of the status page on 127.0.0.1 (default: a free one)",
+      wholeNumber(0, 65_535),
+    )
     .option("--once", "run the workload and every job once, print the result, and end")
     .option("--fault <name>", "with --once: break this after the backup; may be repeated", several)
     .action(async (_: unknown, command) => {
@@ -52,6 +59,9 @@ export const registerSandbox: Register = (program, cli) => {
         });
       }
       for (const name of options.fault ?? []) faultNamed(name);
+      if (options.port !== undefined && options.once === true) {
+        throw new UsageError("--once ends before a status page is of use: leave --port away");
+      }
       if (options.json === true && options.once !== true)
         throw new UsageError("--json goes with --once here");
       await runSandbox(cli, options);
@@ -115,7 +125,7 @@ async function runSandbox(cli: Cli, options: SandboxCommandOptions): Promise<voi
   });
   try {
     if (options.once === true) await once(cli, options, sandbox);
-    else await live(cli, sandbox);
+    else await live(cli, options, sandbox);
   } finally {
     await sandbox.stop();
   }
@@ -132,9 +142,13 @@ async function once(cli: Cli, options: SandboxCommandOptions, sandbox: RunningSa
   if (report.outcome === "failed") cli.setExitCode(3);
 }
 
-/** Until Ctrl-C: every job once, then each on its schedule and every alarm each minute. */
-async function live(cli: Cli, sandbox: RunningSandbox): Promise<void> {
-  const view = showStatus(cli, sandbox);
+/** Until Ctrl-C: every job once, then each on its schedule and every alarm each minute; and the status as a page. */
+async function live(cli: Cli, options: SandboxCommandOptions, sandbox: RunningSandbox): Promise<void> {
+  const page = await serveSandboxStatus(sandbox.environment, sandbox.state, {
+    signal: cli.signal,
+    ...(options.port === undefined ? {} : { port: options.port }),
+  });
+  const view = showStatus(cli, sandbox, page.url);
   const scheduler = startScheduler({
     jobs,
     environment: sandbox.environment,
@@ -157,6 +171,7 @@ async function live(cli: Cli, sandbox: RunningSandbox): Promise<void> {
       else cli.signal.addEventListener("abort", () => resolve(), { once: true });
     });
   } finally {
+    await page.close();
     await scheduler.stop();
     view.end();
   }

@@ -59,12 +59,12 @@ export function code(label: string, text: string): Html {
   return html`<pre role="group" aria-label="${label}" dir="ltr"${scrolled ? html` tabindex="0"` : ""}><code>${text}</code></pre>`;
 }
 
-/** `2026-11-21 12:00 UTC`. */
-export function moment(iso: string): Html {
+/** `2026-11-21 12:00 UTC`, or to the second. */
+export function moment(iso: string, to: "minute" | "second" = "minute"): Html {
   const date = new Date(iso);
   if (Number.isNaN(date.getTime())) return html`${iso}`;
   const text = date.toISOString();
-  return html`<time datetime="${text}">${text.slice(0, 10)} ${text.slice(11, 16)} UTC</time>`;
+  return html`<time datetime="${text}">${text.slice(0, 10)} ${text.slice(11, to === "minute" ? 16 : 19)} UTC</time>`;
 }
 
 const digits = new Intl.NumberFormat("en-US", { maximumFractionDigits: 3 });

@@ -120,7 +120,7 @@ function partDefinitions(sources: StatusSources, now: () => Date): Definitions {
   const answer = async (signal: AbortSignal) =>
     sandbox === undefined ? undefined : readSandboxAnswer(await sandbox(signal));
   return {
-    health: sql(8 * second, 5 * second, (session) => readHealth(session, config, now())),
+    health: sql(8 * second, 5 * second, (session) => readHealth(session, config, now)),
     alarms: other(async (signal) => {
       const alarms = (await answer(signal))?.alarms;
       return alarms === undefined ? sources.noAlarms : { alarms };

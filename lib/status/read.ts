@@ -18,8 +18,13 @@ import { Absence } from "./part.ts";
 import type { BackupsNow, DrillNow, JobNow, JobsNow, RoutingNow } from "./status.ts";
 
 /** Every health check, compared with the last run of check-health where there is one. */
-export async function readHealth(session: Session, config: JobConfig, now: Date): Promise<HealthReport> {
-  return checkHealth({ session, config, now, previous: await readPreviousSample(session) });
+export async function readHealth(
+  session: Session,
+  config: JobConfig,
+  now: () => Date,
+): Promise<HealthReport> {
+  const previous = await readPreviousSample(session);
+  return checkHealth({ session, config, now: now(), previous });
 }
 
 export async function readRouting(routing: Routing, now: Date): Promise<RoutingNow | Absence> {

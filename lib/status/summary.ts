@@ -1,5 +1,5 @@
 import { severities } from "../checks/health.ts";
-import { countText, durationText } from "../words.ts";
+import { countText } from "../words.ts";
 import type { Level, Parts, Status } from "./status.ts";
 
 interface Remark {
@@ -126,12 +126,4 @@ function ofOthers(parts: Parts): Remark[] {
   return unknown.length === 0
     ? []
     : [{ level: "attention", text: `Not known: ${unknown.map((name) => partWords[name]).join(", ")}` }];
-}
-
-/** `5 min ago`, `in 20 s`: from the moment of the status to that one. */
-export function relative(iso: string, now: string): string {
-  const seconds = (Date.parse(now) - Date.parse(iso)) / 1000;
-  if (Number.isNaN(seconds)) return iso;
-  const whole = (value: number) => durationText(Math.round(value));
-  return seconds >= 0 ? `${whole(seconds)} ago` : `in ${whole(-seconds)}`;
 }
