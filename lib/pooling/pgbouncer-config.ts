@@ -62,7 +62,8 @@ export function pgbouncerIni(settings: PgbouncerSettings): string {
     ["pool_mode", pooling.mode],
     ["default_pool_size", pooling.poolSize],
     ["reserve_pool_size", pooling.reservePoolSize],
-    ["reserve_pool_timeout", Math.min(5, pooling.borrowTimeoutSeconds)],
+    // In time for those who wait: at borrowTimeoutSeconds they get an error.
+    ["reserve_pool_timeout", Math.min(5, pooling.borrowTimeoutSeconds / 2)],
     ["max_client_conn", pooling.maxClientConnections],
     ["query_wait_timeout", pooling.borrowTimeoutSeconds],
     ["server_idle_timeout", pooling.idleTimeoutSeconds],

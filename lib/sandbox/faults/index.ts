@@ -2,23 +2,45 @@ import { closest } from "fastest-levenshtein";
 import { UsageError } from "../../errors.ts";
 import { abandonSlot } from "./abandon-slot.ts";
 import { ageJobRuns } from "./age-job-runs.ts";
+import { ageMultixactIds } from "./age-multixact-ids.ts";
+import { ageTransactionIds } from "./age-transaction-ids.ts";
 import { breakJob } from "./break-job.ts";
+import { cacheCollapse } from "./cache-collapse.ts";
+import { checkpointStorm } from "./checkpoint-storm.ts";
 import { corruptPage } from "./corrupt-page.ts";
+import { cpuStorm } from "./cpu-storm.ts";
 import { crashPooler } from "./crash-pooler.ts";
 import { crashPrimary } from "./crash-primary.ts";
 import { crashReplica } from "./crash-replica.ts";
+import { deadlockStorm } from "./deadlock-storm.ts";
 import { disableSchedule } from "./disable-schedule.ts";
+import { errorStorm } from "./error-storm.ts";
+import { exhaustKey } from "./exhaust-key.ts";
+import { failArchiving } from "./fail-archiving.ts";
 import { failBackup } from "./fail-backup.ts";
+import { failedLogins } from "./failed-logins.ts";
 import type { Fault, FaultContext, FaultReport } from "./fault.ts";
 import { fillConnections } from "./fill-connections.ts";
+import { fillDisk } from "./fill-disk.ts";
+import { fillReplicationSlot } from "./fill-replication-slot.ts";
+import { forgetPreparedTransaction } from "./forget-prepared-transaction.ts";
 import { hangJob } from "./hang-job.ts";
+import { hogMemory } from "./hog-memory.ts";
 import { idleInTransaction } from "./idle-in-transaction.ts";
+import { lagReplica } from "./lag-replica.ts";
 import { lateBackup } from "./late-backup.ts";
+import { leakConnections } from "./leak-connections.ts";
 import { leaveInvalidIndex } from "./leave-invalid-index.ts";
 import { lockPileUp } from "./lock-pile-up.ts";
+import { longQuery } from "./long-query.ts";
 import { longTransaction } from "./long-transaction.ts";
 import { loseWal } from "./lose-wal.ts";
+import { outgrowStorage } from "./outgrow-storage.ts";
 import { pauseReplay } from "./pause-replay.ts";
+import { rejectWrites } from "./reject-writes.ts";
+import { saturatePooler } from "./saturate-pooler.ts";
+import { stopReplication } from "./stop-replication.ts";
+import { temporaryFileStorm } from "./temporary-file-storm.ts";
 
 /** Every way to break the sandbox on purpose. */
 export const faults: readonly Fault[] = [
@@ -26,11 +48,33 @@ export const faults: readonly Fault[] = [
   crashReplica,
   crashPooler,
   pauseReplay,
+  lagReplica,
+  stopReplication,
   fillConnections,
   longTransaction,
   idleInTransaction,
   lockPileUp,
+  leakConnections,
+  longQuery,
+  deadlockStorm,
+  errorStorm,
+  temporaryFileStorm,
+  cacheCollapse,
+  checkpointStorm,
+  cpuStorm,
+  hogMemory,
+  failedLogins,
+  saturatePooler,
   abandonSlot,
+  fillReplicationSlot,
+  failArchiving,
+  fillDisk,
+  outgrowStorage,
+  ageTransactionIds,
+  ageMultixactIds,
+  forgetPreparedTransaction,
+  exhaustKey,
+  rejectWrites,
   loseWal,
   corruptPage,
   disableSchedule,
