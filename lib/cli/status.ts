@@ -107,7 +107,7 @@ function sourcesOfSandbox(environment: Environment, state: SandboxState): Status
   return {
     environment,
     sandbox: (signal) => requestStatus(state, { signal, timeoutMilliseconds: 5_000 }),
-    noAlarms: new Absence("alarms are not evaluated in this sandbox"),
+    noAlarms: new Absence("the sandbox begins with them when every job has run once"),
     ...nothingMissing,
     scheduled: true,
     remote: false,

@@ -1,54 +1,59 @@
 import * as z from "zod";
+import { PgkeepError } from "../errors.ts";
 import type { Json } from "../json.ts";
 import type { AlarmNow, SandboxNow } from "./status.ts";
 
 const moment = z.union([z.string(), z.null()]).optional();
 
-/** As the sandbox's process gives it; more in it is no fault, and a process of another version may say less. */
-const viewSchema = z.object({
-  alarm: z.object({
-    name: z.string(),
-    entry: z.string(),
-    title: z.string(),
-    severity: z.enum(["page", "ticket"]),
-    unit: z.string(),
-    comparison: z.enum([">", ">=", "<", "<="]),
-    threshold: z.number(),
-    consequenceOf: z.array(z.string()).default([]),
-  }),
+/** As the sandbox's process tells it; more in it is no fault. */
+const alarmSchema = z.object({
+  name: z.string(),
+  entry: z.string(),
+  title: z.string(),
+  severity: z.enum(["page", "ticket"]),
   state: z.enum(["OK", "ALARM", "INSUFFICIENT_DATA"]),
-  since: moment,
-  value: z.number().nullish(),
-  reason: z.string().default(""),
+  since: z.string().nullable(),
+  value: z.number().nullable(),
+  unit: z.string(),
+  comparison: z.enum([">", ">=", "<", "<="]),
+  threshold: z.number(),
+  consequenceOf: z.array(z.string()).default([]),
+  reason: z.string(),
   suppressedBy: z
-    .object({ by: z.string(), causes: z.array(z.string()).default([]), until: moment })
-    .nullish(),
+    .object({ by: z.string(), causes: z.array(z.string()), until: z.string().nullable() })
+    .nullable(),
 });
 
-const answerSchema = z.object({
-  faults: z.array(z.string()).default([]),
+const sandboxSchema = z.object({
+  faults: z.array(z.string()),
   workload: z.record(z.string(), z.unknown()).default({}),
-  alarms: z.array(z.unknown()).optional(),
 });
 
-/** What of the running sandbox's answer the status shows; `alarms` is undefined when it evaluates none. */
-export interface SandboxAnswer {
-  sandbox: SandboxNow;
-  alarms: AlarmNow[] | undefined;
+const alarmsSchema = z.object({ alarms: z.array(alarmSchema).optional() });
+
+/** What the running sandbox says of itself. @throws PgkeepError `internal` for another version's answer */
+export function readSandbox(answer: Json): SandboxNow {
+  const { faults, workload } = understood(sandboxSchema, answer);
+  return {
+    faults,
+    workload: Object.entries(workload).flatMap(([name, count]) =>
+      typeof count === "number" ? [{ name, count }] : [],
+    ),
+  };
 }
 
-/** @throws z.ZodError when the answer is none that this version understands */
-export function readSandboxAnswer(answer: Json): SandboxAnswer {
-  const { faults, workload, alarms } = answerSchema.parse(answer);
-  return {
-    sandbox: {
-      faults,
-      workload: Object.entries(workload).flatMap(([name, count]) =>
-        typeof count === "number" ? [{ name, count }] : [],
-      ),
-    },
-    alarms: alarms?.map((view) => alarmNow(viewSchema.parse(view))),
-  };
+/** Its alarms; undefined when it evaluates none. @throws PgkeepError `internal` for another version's answer */
+export function readAlarms(answer: Json): AlarmNow[] | undefined {
+  return understood(alarmsSchema, answer).alarms?.map(alarmNow);
+}
+
+function understood<T>(schema: z.ZodType<T>, answer: Json): T {
+  const parsed = schema.safeParse(answer);
+  if (parsed.success) return parsed.data;
+  throw new PgkeepError("internal", "the sandbox answers in a form that this pgkeep does not know", {
+    remedy: "use the pgkeep that started the sandbox",
+    cause: parsed.error,
+  });
 }
 
 const silencers: Readonly<Record<string, string>> = {
@@ -57,22 +62,11 @@ const silencers: Readonly<Record<string, string>> = {
   "extension-period": "the alarm that explained it has just ended",
 };
 
-function alarmNow(view: z.output<typeof viewSchema>): AlarmNow {
-  const { alarm, state, since, value, reason, suppressedBy } = view;
+function alarmNow({ suppressedBy, ...alarm }: z.output<typeof alarmSchema>): AlarmNow {
   return {
     ...alarm,
-    state,
-    since: since ?? null,
-    value: value ?? null,
-    reason,
     silenced:
-      suppressedBy == null
-        ? null
-        : {
-            by: silencers[suppressedBy.by] ?? suppressedBy.by,
-            causes: suppressedBy.causes,
-            until: suppressedBy.until ?? null,
-          },
+      suppressedBy === null ? null : { ...suppressedBy, by: silencers[suppressedBy.by] ?? suppressedBy.by },
   };
 }
 

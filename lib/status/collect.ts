@@ -3,7 +3,7 @@ import type { Environment } from "../environment.ts";
 import type { Json } from "../json.ts";
 import type { Primary, Session } from "../ports/databases.ts";
 import { readSizesAndGrowth } from "../review/overview.ts";
-import { readSandboxAnswer } from "./alarms.ts";
+import { readAlarms, readSandbox } from "./alarms.ts";
 import { Absence, type PartDefinition, type PartReader, partReader } from "./part.ts";
 import { readBackups, readDrill, readHealth, readJobs, readRouting } from "./read.ts";
 import type { PartName, Parts, PartTypes, Status } from "./status.ts";
@@ -117,13 +117,11 @@ function partDefinitions(sources: StatusSources, now: () => Date): Definitions {
     everyMilliseconds: remote ? Math.max(30 * second, everyMilliseconds) : everyMilliseconds,
     read,
   });
-  const answer = async (signal: AbortSignal) =>
-    sandbox === undefined ? undefined : readSandboxAnswer(await sandbox(signal));
   return {
     health: sql(8 * second, 5 * second, (session) => readHealth(session, config, now)),
     alarms: other(async (signal) => {
-      const alarms = (await answer(signal))?.alarms;
-      return alarms === undefined ? sources.noAlarms : { alarms };
+      const alarms = sandbox === undefined ? undefined : readAlarms(await sandbox(signal));
+      return alarms === undefined || alarms.length === 0 ? sources.noAlarms : { alarms };
     }),
     routing: other(async () => (routing === undefined ? sources.noRouting : readRouting(routing, now()))),
     backups: other(
@@ -134,9 +132,10 @@ function partDefinitions(sources: StatusSources, now: () => Date): Definitions {
     jobs: sql(5 * second, quickly, (session) => readJobs(session, { config, now: now(), scheduled })),
     queries: sql(5 * second, 10 * second, (session) => topStatements(session, { by: "total", limit: 10 })),
     sizes: sql(10 * second, 60 * second, readSizesAndGrowth),
-    sandbox: other(
-      async (signal) =>
-        (await answer(signal))?.sandbox ?? new Absence("it is no sandbox: nothing is broken here on purpose"),
+    sandbox: other(async (signal) =>
+      sandbox === undefined
+        ? new Absence("it is no sandbox: nothing is broken here on purpose")
+        : readSandbox(await sandbox(signal)),
     ),
   };
 }

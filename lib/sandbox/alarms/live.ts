@@ -129,6 +129,7 @@ export function alarmsAsJson(view: readonly AlarmView[]): Json {
       comparison: alarm.comparison,
       threshold: alarm.threshold,
       unit: alarm.unit,
+      consequenceOf: [...alarm.consequenceOf],
       reason,
       suppressedBy:
         suppressedBy === undefined
