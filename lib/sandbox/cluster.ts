@@ -114,6 +114,9 @@ async function bringUp(state: SandboxState, options: ClusterOptions): Promise<vo
   });
   await configureServer(primary, {
     ...archiveSettings(state.archiveDirectory, options.archiveTimeoutSeconds ?? 10),
+    // As with rds.logical_replication, and as RDS allows it: some of the faults need logical slots and two phases.
+    wal_level: "logical",
+    max_prepared_transactions: 5,
     max_wal_senders: 10 + 2 * state.replicas.length,
     max_replication_slots: 10 + 2 * state.replicas.length,
     // Nothing of a sandbox outlives its process, so nothing has to survive the machine. A killed server loses

@@ -1,7 +1,11 @@
 import type { Fault } from "./fault.ts";
 import { withSuperuser } from "./held-sessions.ts";
+import { writeWal } from "./write-wal.ts";
 
 const slot = "pgkeep_fault_abandoned";
+
+/** What the slot keeps from the beginning; it grows with each write. */
+const walMebibytes = 16;
 
 interface Slot {
   restart_lsn: string;
@@ -13,9 +17,9 @@ const look = `select restart_lsn::text, pg_wal_lsn_diff(pg_current_wal_lsn(), re
 
 export const abandonSlot: Fault = {
   name: "abandon-slot",
-  alarms: ["inactive-slots", "oldest-slot-lag", "transaction-logs-disk"],
+  alarms: ["oldest-slot-lag", "inactive-slots", "transaction-logs-disk"],
   summary:
-    "create a replication slot that nobody reads: an inactive slot, for which the primary keeps more and more WAL",
+    "create a replication slot that nobody reads: an inactive slot, for which the primary keeps more and more WAL, 16 MB from the beginning",
   apply: ({ state }) =>
     withSuperuser(state, async (session) => {
       const [existing] = await session.query<Slot>(look, [slot]);
@@ -28,11 +32,16 @@ export const abandonSlot: Fault = {
         return { outcome: "already-applied", message: `the slot ${slot} exists`, details };
       }
       await session.query("select pg_create_physical_replication_slot($1, true)", [slot]);
+      await writeWal(session, walMebibytes);
       const [created] = await session.query<Slot>(look, [slot]);
       return {
         outcome: "applied",
         message: `the slot ${slot} keeps all WAL from ${created?.restart_lsn} on, and nobody reads it`,
-        details: { slot, restartLsn: created?.restart_lsn ?? "" },
+        details: {
+          slot,
+          restartLsn: created?.restart_lsn ?? "",
+          retainedBytes: created?.retained_bytes ?? 0,
+        },
       };
     }),
   repair: ({ state }) =>

@@ -1,3 +1,4 @@
+import { type DatabaseConfig, databaseConfigSchema } from "../../config/schema.ts";
 import type { Json } from "../../json.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { SandboxState } from "../state.ts";
@@ -9,6 +10,8 @@ export interface FaultContext {
   held: HeldSessions;
   clock: Clock;
   signal: AbortSignal;
+  /** What the sandbox was started with, for faults that are as large as a setting. Default: the defaults. */
+  config?: DatabaseConfig;
   /** What stood behind the name and a colon: `check-health` of `disable-schedule:check-health`. */
   argument?: string;
 }
@@ -48,4 +51,9 @@ export interface Fault {
   apply(context: FaultContext): Promise<FaultResult>;
   /** Harmless when it was not applied. */
   repair(context: FaultContext): Promise<FaultResult>;
+}
+
+/** The configuration of the sandbox. */
+export function configOf({ config }: Pick<FaultContext, "config">): Pick<DatabaseConfig, "database"> {
+  return config ?? databaseConfigSchema.parse({});
 }

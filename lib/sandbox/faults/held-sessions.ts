@@ -4,6 +4,11 @@ import type { Session } from "../../ports/databases.ts";
 import { connect } from "../../postgres/connect.ts";
 import type { Login, SandboxState } from "../state.ts";
 
+/** A connection of any kind that ends when it is told to. */
+export interface Closable {
+  close(): Promise<void>;
+}
+
 interface Loop {
   stop: AbortController;
   ended: Promise<void>;
@@ -14,24 +19,34 @@ interface Loop {
  * name as application name, so that a crash in between leaves no wrong memory.
  */
 export class HeldSessions {
-  private readonly sessions = new Map<string, Session[]>();
+  private readonly sessions = new Map<string, Closable[]>();
   private readonly loops = new Map<string, Loop[]>();
 
   /**
-   * Opens a session on the primary that no timeout ends, and keeps it for `fault`.
+   * Opens a session on the primary, or on the server given, that no timeout ends, and keeps it for `fault`.
    * @throws PgkeepError as `connect` does
    */
-  async open(fault: string, state: SandboxState, login: Login): Promise<Session> {
+  async open(
+    fault: string,
+    state: SandboxState,
+    login: Login,
+    port: number = state.primary.port,
+  ): Promise<Session> {
     const session = await connect(
-      { ...primaryOf(state), ...login, applicationName: sessionName(fault) },
+      { ...primaryOf(state), ...login, port, applicationName: sessionName(fault) },
       { statementTimeoutMilliseconds: 0, lockTimeoutMilliseconds: 0 },
     );
-    this.sessions.set(fault, [...(this.sessions.get(fault) ?? []), session]);
+    this.keep(fault, session);
     await session.query(
       `select set_config(name, '0', false) from pg_settings
         where name in ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')`,
     );
     return session;
+  }
+
+  /** Keeps a connection for `fault` that was opened otherwise, under the fault's name as application name. */
+  keep(fault: string, connection: Closable): void {
+    this.sessions.set(fault, [...(this.sessions.get(fault) ?? []), connection]);
   }
 
   /**
@@ -64,39 +79,47 @@ export class HeldSessions {
     return loops.length > 0;
   }
 
-  /** Process ids of this fault's sessions that the primary still has. */
-  async pids(fault: string, state: SandboxState): Promise<number[]> {
-    return withSuperuser(state, async (session) => {
-      const rows = await session.query<{ pid: number }>(
-        "select pid from pg_stat_activity where application_name = $1 order by backend_start, pid",
-        [sessionName(fault)],
-      );
-      return rows.map(({ pid }) => pid);
-    });
+  /** Process ids of this fault's sessions that the primary, or the server given, still has. */
+  async pids(fault: string, state: SandboxState, port: number = state.primary.port): Promise<number[]> {
+    return withSuperuser(
+      state,
+      async (session) => {
+        const rows = await session.query<{ pid: number }>(
+          "select pid from pg_stat_activity where application_name = $1 order by backend_start, pid",
+          [sessionName(fault)],
+        );
+        return rows.map(({ pid }) => pid);
+      },
+      port,
+    );
   }
 
   /**
-   * Ends this fault's loops, then its sessions on the server, whatever they do there, and resolves to how many
+   * Ends this fault's loops, then its sessions on the primary or the server given, whatever they do there, and resolves to how many
    * of these there were.
    */
-  async end(fault: string, state: SandboxState): Promise<number> {
+  async end(fault: string, state: SandboxState, port: number = state.primary.port): Promise<number> {
     await this.stop(fault);
-    const ended = await withSuperuser(state, async (session) => {
-      const sessions = await session.query(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1",
-        [sessionName(fault)],
-      );
-      // Their locks are free when they are gone, not when they were told to go.
-      for (let attempt = 0; attempt < 500; attempt++) {
-        const left = await session.query(
-          "select 1 from pg_stat_activity where application_name = $1 limit 1",
+    const ended = await withSuperuser(
+      state,
+      async (session) => {
+        const sessions = await session.query(
+          "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1",
           [sessionName(fault)],
         );
-        if (left.length === 0) return sessions.length;
-        await delay(10);
-      }
-      throw new PgkeepError("timeout", `a session of the fault ${fault} did not end within 5 s`);
-    });
+        // Their locks are free when they are gone, not when they were told to go.
+        for (let attempt = 0; attempt < 500; attempt++) {
+          const left = await session.query(
+            "select 1 from pg_stat_activity where application_name = $1 limit 1",
+            [sessionName(fault)],
+          );
+          if (left.length === 0) return sessions.length;
+          await delay(10);
+        }
+        throw new PgkeepError("timeout", `a session of the fault ${fault} did not end within 5 s`);
+      },
+      port,
+    );
     await this.forget(fault);
     return ended;
   }
