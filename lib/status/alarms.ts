@@ -3,8 +3,6 @@ import { PgkeepError } from "../errors.ts";
 import type { Json } from "../json.ts";
 import type { AlarmNow, SandboxNow } from "./status.ts";
 
-const moment = z.union([z.string(), z.null()]).optional();
-
 /** As the sandbox's process tells it; more in it is no fault. */
 const alarmSchema = z.object({
   name: z.string(),
