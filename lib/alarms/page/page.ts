@@ -92,7 +92,9 @@ export function composePage(request: PageRequest): Page {
     title: sentence(`${config.key}: ${alarm.title}`),
     since: transition.since.toISOString(),
     measured: measured(alarm, transition.value),
-    blastRadius: sentence(first?.hurts === undefined ? hurts : `${hurts}; now ${first.hurts}`),
+    blastRadius: sentence(
+      first?.hurts === undefined || first.hurts === "" ? hurts : `${hurts}; now ${first.hurts}`,
+    ),
     cause:
       first === undefined
         ? { text: sentence(alarm.likelyCause), from: "catalogue" }
@@ -138,7 +140,7 @@ function safeFields(evidence: Evidence): Evidence {
     Object.entries(evidence)
       .slice(0, shownFields)
       .map(([name, value]) => [
-        name,
+        name.replace(/[^\w.-]/g, "_"),
         typeof value === "string" ? cutTo(valueCharacters, plain(value)) : value,
       ]),
   );
