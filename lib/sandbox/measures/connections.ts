@@ -1,12 +1,18 @@
+import type { SandboxState } from "../state.ts";
 import { type Measure, ofEachServer, ofServer } from "./measure.ts";
 
 /** The title of a process that serves a client: `postgres: USER DATABASE HOST(PORT) …`. */
 const clientTitle = /^postgres: (?!walsender ).*\(\d+\)/;
 
+/** Those of the superuser, whom only the sandbox itself uses, are what RDS's own are. */
+function isClient(title: string, { superuser }: SandboxState): boolean {
+  return clientTitle.test(title) && !title.startsWith(`postgres: ${superuser.user} `);
+}
+
 /**
  * - `DatabaseConnections`. AWS: client network connections to the instance, without those of RDS itself and of
  *   replication. Ours: processes that serve a client over the network, as the machine lists them, so that it is known
- *   when nobody can log in any more. Sessions of pgkeep's jobs count, those of the measuring itself do not.
+ *   when nobody can log in any more. Sessions of pgkeep's jobs count, those of the sandbox's superuser do not.
  * - `DBLoadRelativeToNumVCPUs`. AWS: sessions that are active or wait within a statement, a mean of one look a second,
  *   over the vCPUs of the class. Ours: one look for each datum.
  *
@@ -16,7 +22,7 @@ export const connections: Measure = {
   metrics: ["DatabaseConnections", "DBLoadRelativeToNumVCPUs"],
   start: () => (context) =>
     ofEachServer(context, async (server) => {
-      const clients = server.processes.filter(({ title }) => clientTitle.test(title)).length;
+      const clients = server.processes.filter(({ title }) => isClient(title, context.state)).length;
       const [load] =
         (await context.ask<{ active: number }>(
           server,

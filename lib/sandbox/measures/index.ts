@@ -45,23 +45,21 @@ export interface Measurer {
    * call, whatever minute the caller counts it for, and absent in the first. Not for concurrent use.
    */
   measure(): Promise<Measurement[]>;
+  /** Ends the sessions that are kept between the calls, one with each server. */
+  close(): Promise<void>;
 }
 
-/** Begins measuring a sandbox, in the process that owns it or in another one of its user. Nothing stays open. */
+/** Begins measuring a sandbox, in the process that owns it or in another one of its user. */
 export function createMeasurer({ state, config, machine = thisMachine() }: MeasurerOptions): Measurer {
   const started = measures.map((measure) => measure.start());
+  const asking = new Asking(state);
   return {
     async measure() {
-      const asking = new Asking(state);
-      try {
-        // Before anything connects, so that the measuring does not count itself.
-        const servers = await liveServers([state.primary, ...state.replicas]);
-        const context = { state, config, machine, servers, ask: asking.ask };
-        return (await Promise.all(started.map((measure) => measure(context)))).flat();
-      } finally {
-        await asking.close();
-      }
+      const servers = await liveServers([state.primary, ...state.replicas]);
+      const context = { state, config, machine, servers, ask: asking.round() };
+      return (await Promise.all(started.map((measure) => measure(context)))).flat();
     },
+    close: () => asking.close(),
   };
 }
 

@@ -45,7 +45,11 @@ type Counts = Map<LogMetricName, number>;
 async function countNew(file: string, positions: Map<string, Position>, first: boolean): Promise<Counts> {
   const counts: Counts = new Map();
   const now = await identity(file);
-  if (now === undefined) return counts;
+  if (now === undefined) {
+    // What comes under this name is another file, though it may get the same inode.
+    positions.delete(file);
+    return counts;
+  }
   const known = positions.get(file);
   if (known === undefined) {
     positions.set(file, { inode: now.inode, offset: first ? now.size : 0 });

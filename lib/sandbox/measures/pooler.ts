@@ -1,19 +1,21 @@
+import { countOf } from "../../pooling/console-rows.ts";
 import { type Pool, readPooler } from "../../pooling/pools.ts";
 import { consoleDatabase, openPoolerConsole } from "../../postgres/pooler-console.ts";
 import { answersLogin } from "../../postgres/probe.ts";
-import type { PoolerState, SandboxState } from "../state.ts";
+import type { PoolerState } from "../state.ts";
 import { type Measure, type Measurement, ofProxy } from "./measure.ts";
 
+/** Totals of all databases since PgBouncer began. */
 interface WaitSample {
-  /** Of all databases since PgBouncer began. */
+  pid: number;
   waitMicroseconds: number;
-  transactions: number;
+  borrows: number;
 }
 
 const answerMilliseconds = 1_000;
 
 /**
- * PgBouncer stands for RDS Proxy; there is one before each server, while RDS Proxy stands before the writer only.
+ * PgBouncer stands for RDS Proxy: the one before the primary, as RDS Proxy serves the writer only.
  * - `AvailabilityPercentage`. AWS: share of the time in which the target group could be used in its role. Ours: 100
  *   when PgBouncer and the server behind it answer at this moment, else 0, also when PgBouncer itself is gone; AWS
  *   replaces a lost node of a proxy by itself.
@@ -22,7 +24,7 @@ const answerMilliseconds = 1_000;
  *   one pool that all clients share. Ours: of the fullest pool, as PgBouncer has one for each user; while its reserve
  *   is in use it counts as allowed.
  * - `DatabaseConnectionsBorrowLatency`. AWS: mean time to get a database connection. Ours: time that clients waited
- *   over their transactions since the previous sample, or the time that one waits now if that is longer. Absent
+ *   over the connections that they got since the previous sample, or the time that one waits now if that is longer. Absent
  *   without a previous sample, and when nothing was borrowed.
  *
  * All but the first are absent while PgBouncer does not answer; all are on a machine without it.
@@ -36,61 +38,68 @@ export const pooler: Measure = {
     "DatabaseConnectionsBorrowLatency",
   ],
   start() {
-    const samples = new Map<string, WaitSample & { pid: number }>();
+    let previous: WaitSample | undefined;
     return async ({ state }) => {
-      const measured = (state.poolers ?? []).map(async (one) => [
-        ofProxy("AvailabilityPercentage", one.name, (await isAvailable(state, one)) ? 100 : 0),
-        ...(await consoleMeasurements(one, samples).catch(() => [])),
+      const { primary } = state;
+      const place = state.poolers?.find(({ name }) => name === primary.name);
+      if (place === undefined) return [];
+      const [available, console] = await Promise.all([
+        bothAnswer(place, primary),
+        readConsole(place).catch(() => undefined),
       ]);
-      return (await Promise.all(measured)).flat();
+      const measured = console === undefined ? [] : measurements(place, console, previous);
+      previous = console?.sample;
+      return [ofProxy("AvailabilityPercentage", primary.name, available ? 100 : 0), ...measured];
     };
   },
 };
 
-async function isAvailable(state: SandboxState, { name, port }: PoolerState): Promise<boolean> {
-  const server = [state.primary, ...state.replicas].find((one) => one.name === name);
-  if (server === undefined) return false;
-  const answers = [port, server.port].map((one) =>
-    answersLogin({ host: "127.0.0.1", port: one }, answerMilliseconds),
-  );
+async function bothAnswer(...places: readonly { port: number }[]): Promise<boolean> {
+  const answers = places.map(({ port }) => answersLogin({ host: "127.0.0.1", port }, answerMilliseconds));
   return (await Promise.all(answers)).every(Boolean);
 }
 
-async function consoleMeasurements(
-  { name, port, pid, statsLogin }: PoolerState,
-  samples: Map<string, WaitSample & { pid: number }>,
-): Promise<Measurement[]> {
-  if (statsLogin === undefined) return [];
+interface Console {
+  pools: readonly Pool[];
+  sample: WaitSample;
+}
+
+async function readConsole({ port, pid, statsLogin }: PoolerState): Promise<Console | undefined> {
+  if (statsLogin === undefined) return undefined;
+  const target = { host: "127.0.0.1", port, database: consoleDatabase, ...statsLogin };
   const console = await openPoolerConsole(
-    {
-      host: "127.0.0.1",
-      port,
-      database: consoleDatabase,
-      ...statsLogin,
-      connectTimeoutMilliseconds: answerMilliseconds,
-    },
+    { ...target, connectTimeoutMilliseconds: answerMilliseconds },
     { queryTimeoutMilliseconds: answerMilliseconds },
   );
   try {
     const { pools } = await readPooler(console);
-    const rows = (await console.show("STATS")) ?? [];
-    const total = (column: string) => rows.reduce((sum, row) => sum + Number(row[column] ?? 0), 0);
-    const now = { waitMicroseconds: total("total_wait_time"), transactions: total("total_xact_count"), pid };
-    const before = samples.get(name);
-    samples.set(name, now);
-    const latency = borrowLatency(before?.pid === pid ? before : undefined, now, pools);
-    return [
-      ofProxy(
-        "ClientConnections",
-        name,
-        pools.reduce((sum, { clients }) => sum + clients.active + clients.waiting, 0),
-      ),
-      ...fullest(name, pools),
-      ...(latency === undefined ? [] : [ofProxy("DatabaseConnectionsBorrowLatency", name, latency)]),
-    ];
+    const all = (await console.show("STATS")) ?? [];
+    const rows = all.filter(({ database }) => database !== consoleDatabase);
+    const total = (column: string) => rows.reduce((sum, row) => sum + countOf(row, column), 0);
+    const sample = {
+      pid,
+      waitMicroseconds: total("total_wait_time"),
+      // Until 1.23, connections that were given to a client are counted by transactions.
+      borrows: total("total_server_assignment_count") || total("total_xact_count"),
+    };
+    return { pools, sample };
   } finally {
     await console.close();
   }
+}
+
+function measurements(
+  { name, pid }: PoolerState,
+  { pools, sample }: Console,
+  previous: WaitSample | undefined,
+): Measurement[] {
+  const clients = pools.reduce((sum, pool) => sum + pool.clients.active + pool.clients.waiting, 0);
+  const latency = borrowLatency(previous?.pid === pid ? previous : undefined, sample, pools);
+  return [
+    ofProxy("ClientConnections", name, clients),
+    ...fullest(name, pools),
+    ...(latency === undefined ? [] : [ofProxy("DatabaseConnectionsBorrowLatency", name, latency)]),
+  ];
 }
 
 function fullest(name: string, pools: readonly Pool[]): Measurement[] {
@@ -113,8 +122,9 @@ function borrowLatency(
 ): number | undefined {
   const longest = Math.max(0, ...pools.map(({ maxWaitSeconds }) => maxWaitSeconds * 1e6));
   if (before === undefined) return longest > 0 ? longest : undefined;
-  const transactions = now.transactions - before.transactions;
+  const borrows = now.borrows - before.borrows;
   const waited = now.waitMicroseconds - before.waitMicroseconds;
-  if (transactions > 0 && waited >= 0) return Math.max(longest, waited / transactions);
-  return longest > 0 ? longest : undefined;
+  if (borrows <= 0 && waited <= 0) return longest > 0 ? longest : undefined;
+  // A transaction counts when its connection is given back, a wait before.
+  return Math.max(longest, waited / Math.max(1, borrows));
 }

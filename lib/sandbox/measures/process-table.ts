@@ -11,14 +11,16 @@ export interface ServerProcess {
   title: string;
   /** Of it, and of those of its children that have ended. */
   cpuSeconds: number;
-  /** Memory that cannot be dropped: private, and its part of what is shared. Pages of files are not counted. */
-  memoryBytes: number;
+  /** Memory of its own, pages of files not counted. */
+  privateBytes: number;
+  /** What of the server's shared memory it has touched. */
+  sharedBytes: number;
   swapBytes: number;
 }
 
 /**
  * The processes of the server on this data directory. Elsewhere than on Linux they come from `ps`: then CPU time of
- * ended children is missing and shared memory counts once for each process. None when they cannot be read.
+ * ended children is missing and all memory is taken for private. None when they cannot be read.
  */
 export async function processTable(dataDirectory: string): Promise<ServerProcess[]> {
   const pids = await serverProcesses(dataDirectory).catch((): number[] => []);
@@ -36,13 +38,14 @@ function fromProc(pid: number): ServerProcess | undefined {
     // The name in parentheses may hold spaces and parentheses; utime is the 14th field, cstime the 17th.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     const ticks = [11, 12, 13, 14].reduce((sum, index) => sum + Number(fields[index]), 0);
-    const memory = readFileSync(`/proc/${pid}/smaps_rollup`, "latin1");
+    const status = readFileSync(`/proc/${pid}/status`, "latin1");
     return {
       pid,
       title: readFileSync(`/proc/${pid}/cmdline`, "utf8").replace(/[\0 ]+$/, ""),
       cpuSeconds: ticks / ticksPerSecond,
-      memoryBytes: kibibytes(memory, "Pss") - kibibytes(memory, "Pss_File"),
-      swapBytes: kibibytes(memory, "SwapPss"),
+      privateBytes: kibibytes(status, "RssAnon"),
+      sharedBytes: kibibytes(status, "RssShmem"),
+      swapBytes: kibibytes(status, "VmSwap"),
     };
   } catch {
     return undefined; // ended meanwhile
@@ -73,7 +76,8 @@ export async function fromPs(pids: readonly number[]): Promise<ServerProcess[]> 
         pid: Number(pid),
         title: title.trimEnd(),
         cpuSeconds: clockSeconds(time),
-        memoryBytes: Number(rss) * 1024,
+        privateBytes: Number(rss) * 1024,
+        sharedBytes: 0,
         swapBytes: 0,
       },
     ];

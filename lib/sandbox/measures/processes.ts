@@ -1,4 +1,4 @@
-import { availableParallelism } from "node:os";
+import { availableParallelism, platform } from "node:os";
 import { type LiveServer, type Measure, type Measurement, ofServer } from "./measure.ts";
 
 interface CpuSample {
@@ -15,8 +15,8 @@ const shortestSeconds = 0.05;
  *   server's processes since the previous sample, in percent of all cores of this machine, which its servers share.
  *   Absent in the first sample after a start.
  * - `FreeableMemory`. AWS: MemAvailable of the instance's /proc/meminfo. Ours: the memory of the machine that the
- *   alarms assume, less the private memory of the server's processes and the part of the shared that they touched.
- *   The operating system takes nothing.
+ *   alarms assume, less the private memory of the server's processes, and the shared memory that one of them has
+ *   touched at most. The operating system takes nothing.
  * - `SwapUsage`. AWS: swap used on the instance. Ours: what of the server's processes is swapped out; 0 on a machine
  *   without swap, and on macOS, which does not tell.
  *
@@ -29,7 +29,8 @@ export const processes: Measure = {
     return async ({ servers, machine }) =>
       servers.flatMap((server): Measurement[] => {
         if (server.processes.length === 0) return [];
-        const used = sum(server, ({ memoryBytes }) => memoryBytes);
+        const shared = Math.max(...server.processes.map(({ sharedBytes }) => sharedBytes));
+        const used = shared + sum(server, ({ privateBytes }) => privateBytes);
         const cpu = cpuPercent(samples, server);
         return [
           ...(cpu === undefined ? [] : [ofServer("CPUUtilization", server, cpu)]),
@@ -53,11 +54,12 @@ function cpuPercent(samples: Map<string, CpuSample>, server: LiveServer): number
   const before = samples.get(server.name);
   const comparable = before?.postmaster === now.postmaster;
   if (comparable && now.atSeconds - before.atSeconds < shortestSeconds) return undefined;
-  samples.set(server.name, now);
-  if (!comparable) return undefined;
-  const share =
-    (now.cpuSeconds - before.cpuSeconds) / (now.atSeconds - before.atSeconds) / availableParallelism();
-  return Math.min(100, Math.max(0, 100 * share));
+  const used = comparable ? now.cpuSeconds - before.cpuSeconds : -1;
+  // On Linux less than before is a process that has ended and is not yet counted to its parent: it will be.
+  if (!comparable || used >= 0 || platform() !== "linux") samples.set(server.name, now);
+  if (!comparable || used < 0) return undefined;
+  const share = used / (now.atSeconds - before.atSeconds) / availableParallelism();
+  return Math.min(100, 100 * share);
 }
 
 function sum(

@@ -2,7 +2,7 @@ import { type Dirent, readdirSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { storageBytes } from "../../alarms/alarm.ts";
 import type { ServerState } from "../state.ts";
-import { type Measure, ofEachServer, ofServer } from "./measure.ts";
+import { type Measure, ofServer } from "./measure.ts";
 
 /** A file that counts as stored by this server without being one of its own: a sparse one fills the disk for nothing. */
 export function ballastFile({ dataDirectory }: Pick<ServerState, "dataDirectory">): string {
@@ -17,21 +17,24 @@ export function ballastFile({ dataDirectory }: Pick<ServerState, "dataDirectory"
  * - `TransactionLogsDiskUsage`, `ReplicationSlotDiskUsage`. AWS: disk space used by transaction logs, and by the files
  *   of replication slots. Ours: everything in `pg_wal` and in `pg_replslot`.
  *
- * Absent while the server does not run.
+ * Of the primary only: no alarm reads a replica's, and a look at every file takes time. Absent while it does not run.
  */
 export const storage: Measure = {
   metrics: ["FreeStorageSpace", "TransactionLogsDiskUsage", "ReplicationSlotDiskUsage"],
-  start: () => (context) =>
-    ofEachServer(context, async (server) => {
-      const { dataDirectory } = server;
+  start:
+    () =>
+    async ({ state, config, servers }) => {
+      const primary = servers.find(({ name }) => name === state.primary.name);
+      if (primary === undefined) return [];
+      const { dataDirectory } = primary;
       const used = sizeOf(dataDirectory) + tablespaces(dataDirectory) + beside(dataDirectory);
-      const allocated = storageBytes(context.config.database.storageGigabytes);
+      const allocated = storageBytes(config.database.storageGigabytes);
       return [
-        ofServer("FreeStorageSpace", server, Math.max(0, allocated - used)),
-        ofServer("TransactionLogsDiskUsage", server, sizeOf(join(dataDirectory, "pg_wal"))),
-        ofServer("ReplicationSlotDiskUsage", server, sizeOf(join(dataDirectory, "pg_replslot"))),
+        ofServer("FreeStorageSpace", primary, Math.max(0, allocated - used)),
+        ofServer("TransactionLogsDiskUsage", primary, sizeOf(join(dataDirectory, "pg_wal"))),
+        ofServer("ReplicationSlotDiskUsage", primary, sizeOf(join(dataDirectory, "pg_replslot"))),
       ];
-    }),
+    },
 };
 
 /** Synchronous, as a few thousand small answers take a fraction of the time that way. Links are not followed. */
