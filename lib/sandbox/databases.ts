@@ -7,9 +7,10 @@ import type {
   Session,
   SessionOptions,
 } from "../ports/databases.ts";
-import { connect } from "../postgres/connect.ts";
+import { type ConnectionTarget, connect } from "../postgres/connect.ts";
 import { answersLogin } from "../postgres/probe.ts";
 import type { SandboxState } from "./state.ts";
+import { primaryTls } from "./tls.ts";
 
 /** The sandbox's servers as the ports that jobs know. `state` is read at each call: ports and poolers may change. */
 export function sandboxDatabases(state: SandboxState): {
@@ -26,7 +27,8 @@ export function sandboxDatabases(state: SandboxState): {
       get endpoint() {
         return loopback(state.primary.port);
       },
-      connect: (options) => login(state, loopback(state.primary.port), options),
+      connect: async (options) =>
+        login(state, loopback(state.primary.port), options, await primaryTls(state)),
     },
     replicas: {
       async list() {
@@ -58,10 +60,12 @@ async function login(
   state: SandboxState,
   endpoint: Endpoint,
   { role, ...options }: SessionOptions,
+  tls: Pick<ConnectionTarget, "ssl"> = {},
 ): Promise<Session> {
   return connect(
     {
       ...endpoint,
+      ...tls,
       database: state.database,
       ...state.roles[role],
       applicationName: `pgkeep ${role}`,

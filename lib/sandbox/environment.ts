@@ -1,8 +1,8 @@
-import { systemClock } from "../clock.ts";
 import type { DatabaseConfig } from "../config/schema.ts";
 import type { Environment } from "../environment.ts";
 import { connect } from "../postgres/connect.ts";
 import { sandboxBackups } from "./backups.ts";
+import { sandboxClock } from "./clock.ts";
 import { sandboxDatabases } from "./databases.ts";
 import { fileMetrics } from "./metrics.ts";
 import { fileNotifications } from "./notifications.ts";
@@ -20,7 +20,7 @@ export function sandboxEnvironment(state: SandboxState, config: DatabaseConfig):
       routing: fileRouting(state.routingFile),
       metrics: fileMetrics(state.metricsFile, state.database),
       notifications: fileNotifications(state.notificationsFile),
-      clock: systemClock,
+      clock: sandboxClock(state),
     },
     connectAsMaster: ({ database = state.database, restored, ...options } = {}) =>
       connect(

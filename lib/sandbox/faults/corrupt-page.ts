@@ -7,10 +7,10 @@ import { pageBytes } from "../page-checksum.ts";
 import type { SandboxState } from "../state.ts";
 import type { Fault } from "./fault.ts";
 import { newestBackup } from "./newest-backup.ts";
+import { inflict, planDamage } from "./page-damage.ts";
 
 /** Nothing writes it after the load, so that replaying WAL does not bring the page back by chance. */
 const table = "shop.products";
-const damagedBytes = 64;
 
 /** What repair needs, one file for each backup that was damaged. */
 interface Damage {
@@ -47,27 +47,17 @@ export const corruptPage: Fault = {
     const block = Math.floor(bytes / pageBytes / 2);
     const handle = await open(join(store.dataOf(backup.id), file), "r+");
     try {
-      const page = Buffer.alloc(pageBytes);
-      await handle.read(page, 0, pageBytes, block * pageBytes);
-      // Tuples begin at pd_upper (bufpage.h): header and first columns of the newest tuple of the page.
-      const upper = Math.min(page.readUInt16LE(14), pageBytes - damagedBytes);
-      const offset = block * pageBytes + upper;
-      const original = page.subarray(upper, upper + damagedBytes);
+      const planned = await planDamage(handle, block);
       const damage: Damage = {
         backup: backup.id,
         file,
         block,
-        offset,
-        original: original.toString("base64"),
+        offset: planned.offset,
+        original: planned.original.toString("base64"),
       };
       await mkdir(damageDirectory(state), { recursive: true, mode: 0o700 });
       await writeFile(record, JSON.stringify(damage), { mode: 0o600 });
-      await handle.write(
-        original.map((byte) => byte ^ 0xff),
-        0,
-        damagedBytes,
-        offset,
-      );
+      await inflict(handle, planned);
     } finally {
       await handle.close();
     }
@@ -87,7 +77,8 @@ export const corruptPage: Fault = {
       if (await exists(path)) {
         const handle = await open(path, "r+");
         try {
-          await handle.write(Buffer.from(damage.original, "base64"), 0, damagedBytes, damage.offset);
+          const original = Buffer.from(damage.original, "base64");
+          await handle.write(original, 0, original.length, damage.offset);
         } finally {
           await handle.close();
         }

@@ -8,6 +8,7 @@ import { breakJob } from "./break-job.ts";
 import { cacheCollapse } from "./cache-collapse.ts";
 import { checkpointStorm } from "./checkpoint-storm.ts";
 import { corruptPage } from "./corrupt-page.ts";
+import { corruptTable } from "./corrupt-table.ts";
 import { cpuStorm } from "./cpu-storm.ts";
 import { crashPooler } from "./crash-pooler.ts";
 import { crashPrimary } from "./crash-primary.ts";
@@ -16,6 +17,7 @@ import { deadlockStorm } from "./deadlock-storm.ts";
 import { disableSchedule } from "./disable-schedule.ts";
 import { errorStorm } from "./error-storm.ts";
 import { exhaustKey } from "./exhaust-key.ts";
+import { expireCertificate } from "./expire-certificate.ts";
 import { failArchiving } from "./fail-archiving.ts";
 import { failBackup } from "./fail-backup.ts";
 import { failedLogins } from "./failed-logins.ts";
@@ -39,6 +41,7 @@ import { outgrowStorage } from "./outgrow-storage.ts";
 import { pauseReplay } from "./pause-replay.ts";
 import { rejectWrites } from "./reject-writes.ts";
 import { saturatePooler } from "./saturate-pooler.ts";
+import { skewClock } from "./skew-clock.ts";
 import { stopReplication } from "./stop-replication.ts";
 import { temporaryFileStorm } from "./temporary-file-storm.ts";
 
@@ -84,6 +87,9 @@ export const faults: readonly Fault[] = [
   failBackup,
   lateBackup,
   leaveInvalidIndex,
+  corruptTable,
+  expireCertificate,
+  skewClock,
 ];
 
 /** The fault that `name` or `name:argument` means. @throws UsageError that lists the names, and the nearest one first */

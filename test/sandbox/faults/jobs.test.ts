@@ -1,3 +1,5 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { MetricName } from "../../../lib/alarms/metrics.ts";
 import { systemClock } from "../../../lib/clock.ts";
@@ -25,7 +27,7 @@ import { allMajors, defaultMajor } from "../../helpers/postgres.ts";
 
 const day = 86_400;
 
-/** Builds of indexes, checksums and TLS may differ most between these. */
+/** Builds of indexes, checksums and TLS differ most between these. */
 const outermost = [...new Set([allMajors[0] ?? defaultMajor, allMajors.at(-1) ?? defaultMajor])];
 
 it("faults of one job know every job that has a schedule", () => {
@@ -138,218 +140,325 @@ class InstalledSandbox {
   }
 }
 
-describe("faults of jobs and backups", () => {
-  let sandbox: InstalledSandbox;
-  beforeAll(async () => {
-    sandbox = await InstalledSandbox.start(defaultMajor);
-  });
-  afterAll(() => sandbox?.stop());
-
-  const succeeds = async (job: string, given: { arguments?: unknown } = {}) => {
-    const result = await sandbox.run(job, given);
-    expect(result.outcome, result.reason).toBe("succeeded");
-    expect(sandbox.measured("JobSucceeded", { Job: job })).toBe(1);
-  };
-
-  it("take the name of a job that they know, and nothing else behind their names", async () => {
-    const about = (name: string) => sandbox.apply(name).catch((error: unknown) => error);
-    expect(await about("disable-schedule:back-upp")).toMatchObject({
-      message: expect.stringContaining(
-        'disable-schedule knows no job named "back-upp"; there are check-health',
-      ),
-      remedy: "did you mean back-up?",
+describe.each(outermost)(
+  "faults of jobs, backups, indexes, certificates and clocks, PostgreSQL %i",
+  (major) => {
+    let sandbox: InstalledSandbox;
+    beforeAll(async () => {
+      sandbox = await InstalledSandbox.start(major);
     });
-    expect(await about("hang-job:route-replicas")).toBeInstanceOf(UsageError);
-    expect(await about("break-job:vacuum")).toMatchObject({ message: "nothing can follow break-job" });
-  });
+    afterAll(() => sandbox?.stop());
 
-  it("disable-schedule: nothing starts the job, in whatever process the schedules are", async () => {
-    const ending = new AbortController();
-    const everySecond = Object.fromEntries(
-      ["check-recovery", "check-health"].map((name) => [name, "* * * * * *"]),
-    );
-    const results: string[] = [];
-    const scheduler = startScheduler({
-      jobs: [jobNamed("check-recovery"), jobNamed("check-health")],
-      environment: {
-        ...sandbox.environment,
-        config: { ...sandbox.config, schedules: { ...sandbox.config.schedules, ...everySecond } },
-      },
-      signal: ending.signal,
-      onResult: ({ job }) => void results.push(job),
-      isDisabled: (job) => isScheduleDisabled(sandbox.cluster.state, job),
+    /** What the version of the server makes no difference for. */
+    const once = it.runIf(major === outermost[0]);
+
+    const succeeds = async (job: string, given: { arguments?: unknown } = {}) => {
+      const result = await sandbox.run(job, given);
+      expect(result.outcome, result.reason).toBe("succeeded");
+      expect(sandbox.measured("JobSucceeded", { Job: job })).toBe(1);
+    };
+
+    once("take the name of a job that they know, and nothing else behind their names", async () => {
+      const about = (name: string) => sandbox.apply(name).catch((error: unknown) => error);
+      expect(await about("disable-schedule:back-upp")).toMatchObject({
+        message: expect.stringContaining(
+          'disable-schedule knows no job named "back-upp"; there are check-health',
+        ),
+        remedy: "did you mean back-up?",
+      });
+      expect(await about("hang-job:route-replicas")).toBeInstanceOf(UsageError);
+      expect(await about("break-job:vacuum")).toMatchObject({ message: "nothing can follow break-job" });
     });
-    const planned = () => scheduler.next().map(({ job }) => job);
-    try {
+
+    once("disable-schedule: nothing starts the job, in whatever process the schedules are", async () => {
+      const ending = new AbortController();
+      const everySecond = Object.fromEntries(
+        ["check-recovery", "check-health"].map((name) => [name, "* * * * * *"]),
+      );
+      const results: string[] = [];
+      const scheduler = startScheduler({
+        jobs: [jobNamed("check-recovery"), jobNamed("check-health")],
+        environment: {
+          ...sandbox.environment,
+          config: { ...sandbox.config, schedules: { ...sandbox.config.schedules, ...everySecond } },
+        },
+        signal: ending.signal,
+        onResult: ({ job }) => void results.push(job),
+        isDisabled: (job) => isScheduleDisabled(sandbox.cluster.state, job),
+      });
+      const planned = () => scheduler.next().map(({ job }) => job);
+      try {
+        await sandbox.around(
+          "disable-schedule:check-recovery",
+          async () => {
+            expect(planned()).toEqual(["check-health"]);
+            await expect.poll(() => results, { timeout: 20_000 }).toContain("check-health");
+            expect(results).not.toContain("check-recovery");
+            await succeeds("check-health");
+          },
+          async () => {
+            expect(planned()).toEqual(["check-recovery", "check-health"]);
+            await expect.poll(() => results, { timeout: 20_000 }).toContain("check-recovery");
+          },
+        );
+        await sandbox.around(
+          "disable-schedule",
+          async () => expect(planned()).toEqual([]),
+          async () => expect(planned()).toEqual(["check-recovery", "check-health"]),
+        );
+      } finally {
+        ending.abort();
+        await scheduler.stop();
+      }
+    });
+
+    once("hang-job: later runs are refused, and are neither a success nor a failure", async () => {
       await sandbox.around(
-        "disable-schedule:check-recovery",
+        "hang-job",
         async () => {
-          expect(planned()).toEqual(["check-health"]);
-          await expect.poll(() => results, { timeout: 20_000 }).toContain("check-health");
-          expect(results).not.toContain("check-recovery");
+          await expect(sandbox.run("check-recovery")).resolves.toMatchObject({
+            outcome: "skipped",
+            reason: "check-recovery is already running",
+          });
+          expect(sandbox.data).toEqual([]);
+          expect(
+            await sandbox.rows(
+              "select outcome from pgkeep.job_run where job = 'check-recovery' and finished_at is null",
+            ),
+          ).toEqual([{ outcome: "running" }]);
+          await succeeds("vacuum");
+        },
+        async () => {
+          await sandbox.run("check-recovery");
+          expect(sandbox.measured("JobSucceeded", { Job: "check-recovery" })).toBeDefined();
+          expect(await sandbox.rows("select from pgkeep.job_run where id like 'fault%'")).toEqual([]);
+        },
+      );
+      await sandbox.around(
+        "hang-job:vacuum",
+        async () => expect((await sandbox.run("vacuum")).outcome).toBe("skipped"),
+        () => succeeds("vacuum"),
+      );
+    });
+
+    once("break-job: maintenance fails with the reason, watching goes on", async () => {
+      await sandbox.around(
+        "break-job",
+        async () => {
+          for (const job of ["vacuum", "reindex", "manage-partitions"]) {
+            const result = await sandbox.run(job);
+            expect(result).toMatchObject({ outcome: "failed", error: { code: "authentication" } });
+            expect(result.reason ?? result.error?.message).toMatch(/pgkeep_maintenance/);
+            expect(sandbox.measured("JobFailed", { Job: job })).toBe(1);
+          }
           await succeeds("check-health");
         },
+        () => succeeds("vacuum"),
+      );
+    });
+
+    const successAge = async (job: string) => {
+      await succeeds("check-health");
+      return (sandbox.measured("JobSuccessAge", { Job: job }) ?? Number.NaN) / day;
+    };
+
+    once(
+      "age-job-runs: ages that check-health measures are beyond every limit, until the job succeeds again",
+      async () => {
+        const untouched =
+          "select id, started_at, finished_at from pgkeep.job_run where job <> 'check-health' order by id";
+        const before = await sandbox.rows(untouched);
+        const installed = await sandbox.rows("select applied_at from pgkeep.schema_version order by 1");
+        expect(before.length).toBeGreaterThan(2);
+        await sandbox.around(
+          "age-job-runs",
+          async () => {
+            // The second run reads what the first has handed on.
+            for (const _ of ["first", "second"]) {
+              expect(await successAge("drill-restore")).toBeCloseTo(1000, 0);
+              expect(await successAge("vacuum")).toBeCloseTo(1000, 0);
+              expect(sandbox.measured("JobSuccessAge", { Job: "check-health" })).toBeLessThan(60);
+            }
+            await succeeds("manage-partitions");
+            expect(await successAge("manage-partitions")).toBeLessThan(1);
+            await sandbox.rows(
+              "delete from pgkeep.job_run where job = 'manage-partitions' and outcome = 'succeeded'",
+            );
+          },
+          async () => {
+            expect(await successAge("drill-restore")).toBeLessThan(1);
+            expect(await sandbox.rows(untouched)).toEqual(before);
+            expect(await sandbox.rows("select applied_at from pgkeep.schema_version order by 1")).toEqual(
+              installed,
+            );
+          },
+        );
+        await sandbox.around(
+          "age-job-runs:back-up",
+          async () => {
+            expect(await successAge("back-up")).toBeCloseTo(1000, 0);
+            expect(await successAge("drill-restore")).toBeLessThan(1);
+          },
+          async () => expect(await successAge("back-up")).toBeLessThan(1),
+        );
+      },
+    );
+
+    once("fail-backup and late-backup: no new backup, and the old ones look older", async () => {
+      await expect(sandbox.apply("late-backup")).rejects.toMatchObject({ code: "refused" });
+      const asked = { arguments: { requested: true } };
+      await sandbox.around(
+        "fail-backup",
         async () => {
-          expect(planned()).toEqual(["check-recovery", "check-health"]);
-          await expect.poll(() => results, { timeout: 20_000 }).toContain("check-recovery");
+          expect(await sandbox.run("back-up", asked)).toMatchObject({
+            outcome: "failed",
+            error: { message: expect.stringContaining("takes no new backup") },
+          });
+          expect(sandbox.measured("JobFailed", { Job: "back-up" })).toBe(1);
+        },
+        () => succeeds("back-up", asked),
+      );
+      const backups = () => sandbox.environment.ports.backups?.list();
+      const before = await backups();
+      await sandbox.around(
+        "late-backup",
+        async () => {
+          await succeeds("check-recovery");
+          // A week and the slack of backup-late.
+          expect(sandbox.measured("BackupAge")).toBeGreaterThan(7 * day + 6 * 3600);
+          expect(sandbox.measured("RestorableLag")).toBeLessThan(600);
+        },
+        async () => {
+          expect(await backups()).toEqual(before);
+          await succeeds("check-recovery");
+          expect(sandbox.measured("BackupAge")).toBeLessThan(600);
         },
       );
+    });
+
+    it("leave-invalid-index: a build that failed is measured, and no write is refused for it", async () => {
       await sandbox.around(
-        "disable-schedule",
-        async () => expect(planned()).toEqual([]),
-        async () => expect(planned()).toEqual(["check-recovery", "check-health"]),
+        "leave-invalid-index",
+        async ({ details }) => {
+          await sandbox.run("check-health");
+          expect(sandbox.measured("InvalidIndexes")).toBe(1);
+          expect(
+            await sandbox.rows(
+              `select indisvalid, indisready from pg_index where indexrelid = 'shop.${details.index as string}'::regclass`,
+            ),
+          ).toEqual([{ indisvalid: false, indisready: false }]);
+        },
+        async () => {
+          await sandbox.run("check-health");
+          expect(sandbox.measured("InvalidIndexes")).toBe(0);
+        },
       );
-    } finally {
-      ending.abort();
-      await scheduler.stop();
-    }
-  });
+    });
 
-  it("hang-job: later runs are refused, and are neither a success nor a failure", async () => {
-    await sandbox.around(
-      "hang-job",
-      async () => {
-        await expect(sandbox.run("check-recovery")).resolves.toMatchObject({
-          outcome: "skipped",
-          reason: "check-recovery is already running",
-        });
-        expect(sandbox.data).toEqual([]);
-        expect(
-          await sandbox.rows(
-            "select outcome from pgkeep.job_run where job = 'check-recovery' and finished_at is null",
-          ),
-        ).toEqual([{ outcome: "running" }]);
-        await succeeds("vacuum");
-      },
-      async () => {
-        await sandbox.run("check-recovery");
-        expect(sandbox.measured("JobSucceeded", { Job: "check-recovery" })).toBeDefined();
-        expect(await sandbox.rows("select from pgkeep.job_run where id like 'fault%'")).toEqual([]);
-      },
-    );
-    await sandbox.around(
-      "hang-job:vacuum",
-      async () => expect((await sandbox.run("vacuum")).outcome).toBe("skipped"),
-      () => succeeds("vacuum"),
-    );
-  });
+    const healthy = async () => {
+      const result = await sandbox.run("check-health");
+      expect(result.outcome, result.reason ?? result.error?.message).toBe("succeeded");
+    };
 
-  it("break-job: maintenance fails with the reason, watching goes on", async () => {
-    await sandbox.around(
-      "break-job",
-      async () => {
-        for (const job of ["vacuum", "reindex", "manage-partitions"]) {
-          const result = await sandbox.run(job);
-          expect(result).toMatchObject({ outcome: "failed", error: { code: "authentication" } });
-          expect(result.reason ?? result.error?.message).toMatch(/pgkeep_maintenance/);
-          expect(sandbox.measured("JobFailed", { Job: job })).toBe(1);
-        }
-        await succeeds("check-health");
-      },
-      () => succeeds("vacuum"),
-    );
-  });
+    it("corrupt-table: check-integrity and the next backup name the table, and both are content after the repair", async () => {
+      const asked = { arguments: { requested: true } };
+      await sandbox.around(
+        "corrupt-table",
+        async ({ details }) => {
+          const backedUp = await sandbox.run("back-up", asked);
+          expect(backedUp.outcome).toBe("failed");
+          expect(backedUp.error?.message).toContain(`pgkeep_fault.damaged`);
+          expect(backedUp.error?.message).toContain(`block ${details.block as number}`);
+          // Last: it counts the pages that the backup's manifest has met.
+          const looked = await sandbox.run("check-integrity");
+          expect(looked.reason).toContain("table pgkeep_fault.damaged is damaged");
+          expect(looked.outcome).toBe("failed");
+          expect(sandbox.measured("CorruptObjects")).toBeGreaterThanOrEqual(1);
+          expect(await sandbox.rows("select count(*)::int as products from shop.products")).toHaveLength(1);
+        },
+        async () => {
+          const looked = await sandbox.run("check-integrity");
+          expect(looked.outcome, looked.reason).toBe("succeeded");
+          expect(sandbox.measured("CorruptObjects")).toBe(0);
+          const backedUp = await sandbox.run("back-up", asked);
+          expect(backedUp.outcome, backedUp.error?.message).toBe("succeeded");
+          expect(await sandbox.rows("select from pg_namespace where nspname = 'pgkeep_fault'")).toEqual([]);
+        },
+      );
+    });
 
-  const successAge = async (job: string) => {
-    await succeeds("check-health");
-    return (sandbox.measured("JobSuccessAge", { Job: job }) ?? Number.NaN) / day;
-  };
-
-  it("age-job-runs: ages that check-health measures are beyond every limit, until the job succeeds again", async () => {
-    const untouched =
-      "select id, started_at, finished_at from pgkeep.job_run where job <> 'check-health' order by id";
-    const before = await sandbox.rows(untouched);
-    const installed = await sandbox.rows("select applied_at from pgkeep.schema_version order by 1");
-    expect(before.length).toBeGreaterThan(2);
-    await sandbox.around(
-      "age-job-runs",
-      async () => {
-        // The second run reads what the first has handed on.
-        for (const _ of ["first", "second"]) {
-          expect(await successAge("drill-restore")).toBeCloseTo(1000, 0);
-          expect(await successAge("vacuum")).toBeCloseTo(1000, 0);
-          expect(sandbox.measured("JobSuccessAge", { Job: "check-health" })).toBeLessThan(60);
-        }
-        await succeeds("manage-partitions");
-        expect(await successAge("manage-partitions")).toBeLessThan(1);
-        await sandbox.rows(
-          "delete from pgkeep.job_run where job = 'manage-partitions' and outcome = 'succeeded'",
+    it("expire-certificate: jobs go on over TLS and measure what is left of the certificate", async () => {
+      const plain = () =>
+        sandbox.rows<{ ssl: boolean }>("select ssl from pg_stat_ssl where pid = pg_backend_pid()");
+      const files = async () =>
+        (await readdir(sandbox.cluster.state.primary.dataDirectory)).filter(
+          (name) => !name.startsWith("postmaster"),
         );
-      },
-      async () => {
-        expect(await successAge("drill-restore")).toBeLessThan(1);
-        expect(await sandbox.rows(untouched)).toEqual(before);
-        expect(await sandbox.rows("select applied_at from pgkeep.schema_version order by 1")).toEqual(
-          installed,
-        );
-      },
-    );
-    await sandbox.around(
-      "age-job-runs:back-up",
-      async () => {
-        expect(await successAge("back-up")).toBeCloseTo(1000, 0);
-        expect(await successAge("drill-restore")).toBeLessThan(1);
-      },
-      async () => expect(await successAge("back-up")).toBeLessThan(1),
-    );
-  });
+      const filesBefore = await files();
+      const settings = join(sandbox.cluster.state.primary.dataDirectory, "pgkeep.conf");
+      const settingsBefore = await readFile(settings, "utf8");
+      await healthy();
+      expect(sandbox.measured("CertificateLifeSeconds")).toBeUndefined();
+      await sandbox.around(
+        "expire-certificate",
+        async () => {
+          await healthy();
+          const left = (sandbox.measured("CertificateLifeSeconds") ?? Number.NaN) / day;
+          expect(left).toBeGreaterThan(2.9);
+          expect(left).toBeLessThanOrEqual(3);
+          // Another process of the same user; and who asked for no TLS before needs none now.
+          const { primary } = sandboxEnvironment(sandbox.cluster.state, sandbox.config).ports;
+          const session = await primary?.connect({ role: "monitoring" });
+          expect(await session?.query("select ssl from pg_stat_ssl where pid = pg_backend_pid()")).toEqual([
+            { ssl: true },
+          ]);
+          await session?.close();
+          expect(await plain()).toEqual([{ ssl: false }]);
+        },
+        async () => {
+          expect(await files()).toEqual(filesBefore);
+          expect(await readFile(settings, "utf8")).toBe(settingsBefore);
+          await expect
+            .poll(() => sandbox.rows("select setting from pg_settings where name = 'ssl'"))
+            .toEqual([{ setting: "off" }]);
+          await healthy();
+          expect(sandbox.measured("CertificateLifeSeconds")).toBeUndefined();
+        },
+      );
+    });
 
-  it("fail-backup and late-backup: no new backup, and the old ones look older", async () => {
-    await expect(sandbox.apply("late-backup")).rejects.toMatchObject({ code: "refused" });
-    const asked = { arguments: { requested: true } };
-    await sandbox.around(
-      "fail-backup",
+    once(
+      "expire-certificate: says what is missing on a machine without openssl, and changes nothing",
       async () => {
-        expect(await sandbox.run("back-up", asked)).toMatchObject({
-          outcome: "failed",
-          error: { message: expect.stringContaining("takes no new backup") },
-        });
-        expect(sandbox.measured("JobFailed", { Job: "back-up" })).toBe(1);
-      },
-      () => succeeds("back-up", asked),
-    );
-    const backups = () => sandbox.environment.ports.backups?.list();
-    const before = await backups();
-    await sandbox.around(
-      "late-backup",
-      async () => {
-        await succeeds("check-recovery");
-        // A week and the slack of backup-late.
-        expect(sandbox.measured("BackupAge")).toBeGreaterThan(7 * day + 6 * 3600);
-        expect(sandbox.measured("RestorableLag")).toBeLessThan(600);
-      },
-      async () => {
-        expect(await backups()).toEqual(before);
-        await succeeds("check-recovery");
-        expect(sandbox.measured("BackupAge")).toBeLessThan(600);
+        const { PATH } = process.env;
+        process.env.PATH = "/nonexistent";
+        try {
+          await expect(sandbox.apply("expire-certificate")).rejects.toMatchObject({
+            code: "refused",
+            remedy: expect.stringContaining("install OpenSSL") as string,
+          });
+        } finally {
+          process.env.PATH = PATH;
+        }
+        await expect(sandbox.repair("expire-certificate")).resolves.toMatchObject({ outcome: "not-applied" });
       },
     );
-  });
-});
 
-describe.each(outermost)("faults of indexes, PostgreSQL %i", (major) => {
-  let sandbox: InstalledSandbox;
-  beforeAll(async () => {
-    sandbox = await InstalledSandbox.start(major);
-  });
-  afterAll(() => sandbox?.stop());
-
-  it("leave-invalid-index: a build that failed is measured, and no write is refused for it", async () => {
-    await sandbox.around(
-      "leave-invalid-index",
-      async ({ details }) => {
-        await sandbox.run("check-health");
-        expect(sandbox.measured("InvalidIndexes")).toBe(1);
-        expect(
-          await sandbox.rows(
-            `select indisvalid, indisready from pg_index where indexrelid = 'shop.${details.index as string}'::regclass`,
-          ),
-        ).toEqual([{ indisvalid: false, indisready: false }]);
-      },
-      async () => {
-        await sandbox.run("check-health");
-        expect(sandbox.measured("InvalidIndexes")).toBe(0);
-      },
-    );
-  });
-});
+    once("skew-clock: the health check measures how far its own clock is ahead", async () => {
+      await healthy();
+      expect(sandbox.measured("ClockSkewSeconds")).toBeLessThan(1);
+      await sandbox.around(
+        "skew-clock",
+        async () => {
+          await healthy();
+          expect(sandbox.measured("ClockSkewSeconds")).toBeGreaterThan(29);
+          expect(sandbox.measured("ClockSkewSeconds")).toBeLessThan(31);
+        },
+        async () => {
+          await healthy();
+          expect(sandbox.measured("ClockSkewSeconds")).toBeLessThan(1);
+        },
+      );
+    });
+  },
+);
