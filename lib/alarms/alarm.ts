@@ -114,6 +114,8 @@ export interface AlarmDefinition {
   command: string;
   /** Entries whose alarm explains this one: while one is in alarm, this one tells nobody. */
   consequenceOf: readonly string[];
+  /** Further ones, of one subject alone. */
+  causesOf?: (subject: Subject | undefined) => readonly string[];
 }
 
 /** One alarm of one database: everything that CloudWatch or the sandbox's evaluator needs. Plain data. */

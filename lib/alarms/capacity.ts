@@ -258,7 +258,7 @@ export const capacityAlarms: readonly AlarmDefinition[] = [
     hurts: "nobody yet; everyone who writes ({app}), once the ids have run out",
     look: ["wraparound", "prepared-transactions", "idle-in-transaction", "replication-slots"],
     command: "npx pgkeep health",
-    consequenceOf: ["transaction-ids-high", "transaction-ids-critical"],
+    consequenceOf: ["transaction-ids-high", "transaction-ids-critical", "multixact-ids-high"],
   },
   {
     name: "prepared-transactions",

@@ -56,7 +56,9 @@ export function alarmsFor(context: AlarmContext): Alarm[] {
   );
   return alarms.map(({ entry, alarm }) => ({
     ...alarm,
-    consequenceOf: entry.consequenceOf.flatMap((cause) => causes(cause, alarm, alarms)),
+    consequenceOf: [...entry.consequenceOf, ...(entry.causesOf?.(alarm.subject) ?? [])].flatMap((cause) =>
+      causes(cause, alarm, alarms),
+    ),
   }));
 }
 

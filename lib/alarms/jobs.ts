@@ -55,7 +55,7 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     hurts: "nobody yet; a restore has one day less to choose from",
     look: ["jobs"],
     command: "npx pgkeep backup list",
-    consequenceOf: ["database-down"],
+    consequenceOf: ["database-down", "corrupt-objects"],
   },
   {
     ...perJob,
@@ -157,6 +157,8 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     look: ["jobs"],
     command: "npx pgkeep run {subject} --dry-run",
     consequenceOf: ["database-down"],
+    // It fails for the damage that it has found.
+    causesOf: (subject) => (subject?.name === "check-integrity" ? ["corrupt-objects"] : []),
   },
   {
     ...perJob,

@@ -47,7 +47,7 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     hurts: "everyone who queries {subject} ({app}, {reporting}): statements wait for each other",
     look: ["blocked-sessions", "sessions", "statements"],
     command: "npx pgkeep health",
-    consequenceOf: ["cpu-high", "blocked-sessions"],
+    consequenceOf: ["cpu-high", "blocked-sessions", "long-lock-wait"],
   },
   {
     name: "read-latency",
@@ -222,7 +222,7 @@ export const latencyAlarms: readonly AlarmDefinition[] = [
     hurts: "whoever needs their locks ({app}); VACUUM removes nothing newer",
     look: ["long-running-queries", "blocked-sessions"],
     command: "npx pgkeep health",
-    consequenceOf: ["blocked-sessions", "cpu-high"],
+    consequenceOf: ["blocked-sessions", "long-lock-wait", "cpu-high"],
   },
   {
     name: "old-transaction",

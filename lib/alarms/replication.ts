@@ -207,6 +207,6 @@ export const replicationAlarms: readonly AlarmDefinition[] = [
     hurts: "nobody yet; everyone who writes ({app}), once WAL has filled the disk",
     look: ["replication-slots", "archiving", "storage"],
     command: "npx pgkeep health",
-    consequenceOf: ["oldest-slot-lag", "replication-stopped"],
+    consequenceOf: ["oldest-slot-lag", "replication-stopped", "restorable-lag"],
   },
 ];

@@ -13,18 +13,19 @@ import type { Fault } from "./fault.ts";
 export const crashPooler: Fault = {
   name: "crash-pooler",
   alarms: ["proxy-unavailable"],
+  argument: { word: "primary", values: ["primary"] },
   summary:
-    "kill the PgBouncer in front of the first replica (of the primary, when there is none): the routing document sends reads past it, straight to the server",
-  apply: async ({ state }) => {
-    const { pooler, details } = choose(state);
+    "kill the PgBouncer in front of the first replica (of the primary, when there is none or it is asked for): the routing document sends reads past it, straight to the server",
+  apply: async ({ state, argument }) => {
+    const { pooler, details } = choose(state, argument);
     if (!(await isPoolerRunning(pooler))) {
       return { outcome: "already-applied", message: `the pooler of ${pooler.name} is not running`, details };
     }
     await kill(pooler);
     return { outcome: "applied", message: `the pooler of ${pooler.name} was killed`, details };
   },
-  repair: async ({ state }) => {
-    const { poolers, index, pooler, details } = choose(state);
+  repair: async ({ state, argument }) => {
+    const { poolers, index, pooler, details } = choose(state, argument);
     if (await isPoolerRunning(pooler)) {
       return { outcome: "not-applied", message: `the pooler of ${pooler.name} is running`, details };
     }
@@ -37,11 +38,11 @@ export const crashPooler: Fault = {
 };
 
 /** @throws PgkeepError `refused` when the sandbox has no poolers */
-function choose(state: SandboxState) {
+function choose(state: SandboxState, wanted = state.replicas[0]?.name) {
   const poolers: PoolerState[] = state.poolers ?? [];
   const index = Math.max(
     0,
-    poolers.findIndex(({ name }) => name === state.replicas[0]?.name),
+    poolers.findIndex(({ name }) => name === wanted),
   );
   const pooler = poolers[index];
   if (pooler === undefined) {
