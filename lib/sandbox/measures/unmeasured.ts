@@ -3,32 +3,34 @@ import type { AwsMetricName } from "../../alarms/aws-metrics.ts";
 export interface Unmeasured {
   /** Why a sandbox has nothing to measure it from. */
   because: string;
-  /** What was tried of its alarm instead. */
+  /** What is tried of its alarm instead, beside its evaluation on series that are made up. */
   instead: string;
 }
 
-const madeUp = "the alarm is evaluated on made-up series, on both sides of its threshold";
+const asserted = "name, unit and range as AWS documents them, dimensions in the templates";
 
-const cache: Unmeasured = { because: "a sandbox has no cache", instead: madeUp };
-const aurora: Unmeasured = {
-  because: "only Aurora has it; a sandbox is PostgreSQL with streaming replicas",
-  instead: madeUp,
-};
+const cache: Unmeasured = { because: "a sandbox has no cache", instead: asserted };
 const ebs: Unmeasured = {
-  because: "the burst of an EBS volume's instance is AWS's own accounting",
-  instead: madeUp,
+  because: "credits of an instance's EBS bandwidth are AWS's own accounting",
+  instead: "what follows from it is measured: latencies of reads and writes, and the queue before the disk",
 };
-const account: Unmeasured = { because: "there is no AWS account to count in", instead: madeUp };
+const account: Unmeasured = { because: "there is no AWS account to count in", instead: asserted };
 
 /** What alarms of the catalogue read and no measure gives. A table in docs/verification.md is made from it. */
 export const unmeasured: Partial<Record<AwsMetricName, Unmeasured>> = {
-  AuroraReplicaLag: aurora,
-  FreeLocalStorage: aurora,
+  AuroraReplicaLag: {
+    because: "Aurora's replicas share the writer's storage; those of a sandbox replay its log",
+    instead: "`ReplicaLag` of the other topologies is measured on streaming replicas",
+  },
+  FreeLocalStorage: {
+    because: "only Aurora keeps temporary files and logs on storage of their own",
+    instead: "`TemporaryBytes`, what fills it, is measured by check-health",
+  },
   "EBSIOBalance%": ebs,
   "EBSByteBalance%": ebs,
   DatabaseConnectionsCurrentlySessionPinned: {
-    because: "PgBouncer pins no session: what would pin one in RDS Proxy is refused or shared there",
-    instead: madeUp,
+    because: "PgBouncer pins no session to a connection",
+    instead: "connections, clients and waits are measured of PgBouncer",
   },
   ManualSnapshots: account,
   ManualClusterSnapshots: account,
