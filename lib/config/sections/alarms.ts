@@ -18,6 +18,14 @@ export const alarms = z
       .describe(
         "Free storage, of storageGigabytes, at or below which a page is sent; half of it while storage may grow by itself",
       ),
+    temporaryFilesPercent: percent
+      .default(5)
+      .describe(
+        "Bytes written to temporary files in five minutes, of storageGigabytes, above which a ticket is written",
+      ),
+    oldTransactionSeconds: seconds({ min: 1, max: 604_800 })
+      .default(3_600)
+      .describe("Age of the oldest open transaction above which a ticket is written"),
     replicaLagSeconds: seconds({ min: 1, max: 86_400 })
       .default(60)
       .describe("Replica lag above which a page is sent"),

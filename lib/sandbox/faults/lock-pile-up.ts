@@ -3,7 +3,8 @@ import type { FaultContext } from "./fault.ts";
 import { heldFault, pidOf, requireApplication } from "./held-fault.ts";
 import { withSuperuser } from "./held-sessions.ts";
 
-const readers = 3;
+/** With the chain and the migration, as many waiting as the alarm blocked-sessions takes, and one more. */
+const readers = 8;
 
 /**
  * One forgotten transaction (the root) has read a table and locked a row. Two sessions form a chain behind
