@@ -12,7 +12,7 @@ import {
   type ReviewFinding,
   type ReviewOutcome,
 } from "../review-check.ts";
-import type { StatementFacts } from "./parse.ts";
+import { readableBytes, type StatementFacts } from "./parse.ts";
 import { applicationStatements } from "./resolve.ts";
 import { type Statement, type Workload, workloadOf } from "./statements.ts";
 import { type Table, type Tables, tablesOf } from "./tables.ts";
@@ -71,7 +71,12 @@ function obstacleOf(workload: Workload, statements: readonly Parsed[]): string |
     calls < fewestCalls
       ? `only ${countText(calls, "call")} of the application's statements were counted${since}: ask again after a usual day`
       : undefined;
-  const reasons = [workload.obstacle, few].filter((one) => one !== undefined);
+  const { tooLong } = workload.facts;
+  const unread =
+    few !== undefined && tooLong > 0
+      ? `${countText(tooLong, "statement")} longer than ${readableBytes / 1024} kB ${tooLong === 1 ? "was" : "were"} not read`
+      : undefined;
+  const reasons = [workload.obstacle, few, unread].filter((one) => one !== undefined);
   return reasons.length === 0 ? undefined : reasons.join("; ");
 }
 

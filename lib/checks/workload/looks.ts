@@ -86,22 +86,28 @@ export interface Look {
 function lookQuery(view: StatementsView, texts: boolean): string {
   const { toplevel, readMilliseconds } = statementColumns(view);
   const query = texts
-    ? `case when by_time <= ${textsByTime} or by_calls <= ${textsByCalls} then
-         case when octet_length(query) <= ${readableBytes} then query else left(query, ${shownBytes}) end end as query,
-       octet_length(query) as bytes`
+    ? `case when by_time <= ${textsByTime} or by_calls <= ${textsByCalls} then query end as query, bytes`
+    : "null as query, null as bytes";
+  // Cut before anything is sorted: megabytes of texts would go through temporary files.
+  const cut = texts
+    ? `case when octet_length(s.query) <= ${readableBytes} then s.query else left(s.query, ${shownBytes}) end as query,
+                       octet_length(s.query) as bytes`
     : "null as query, null as bytes";
   return `
 select queryid::text as id, toplevel, calls, rows, total_exec_time as "execMilliseconds", total_plan_time as "planMilliseconds",
        max_exec_time as "maxMilliseconds", shared_blks_hit as "blocksHit", shared_blks_read as "blocksRead",
        shared_blks_dirtied as "blocksDirtied", read_ms as "readMilliseconds", temp_blks_written as "tempBlocksWritten",
        wal_bytes::int8 as "walBytes", ${query}
-  from (select s.queryid, ${toplevel} as toplevel, s.calls, s.rows, s.total_exec_time, s.total_plan_time, s.max_exec_time,
-               s.shared_blks_hit, s.shared_blks_read, s.shared_blks_dirtied, ${readMilliseconds} as read_ms,
-               s.temp_blks_written, s.wal_bytes, s.query,
-               row_number() over (order by s.total_exec_time desc, s.queryid) as by_time,
-               row_number() over (order by s.calls desc, s.queryid) as by_calls
-          from ${statementsFunction(view)}(${texts}) s
-         where s.dbid = (select oid from pg_database where datname = current_database())) as ranked
+  from (select counted.*,
+               row_number() over (order by total_exec_time desc, queryid) as by_time,
+               row_number() over (order by calls desc, queryid) as by_calls
+          from (select s.queryid, ${toplevel} as toplevel, s.calls, s.rows, s.total_exec_time, s.total_plan_time,
+                       s.max_exec_time, s.shared_blks_hit, s.shared_blks_read, s.shared_blks_dirtied,
+                       ${readMilliseconds} as read_ms, s.temp_blks_written, s.wal_bytes,
+                       ${cut}
+                  from ${statementsFunction(view)}(${texts}) s
+                 where s.dbid = (select oid from pg_database where datname = current_database())
+                offset 0) as counted) as ranked
  order by by_time limit ${rowsRead}`;
 }
 

@@ -40,6 +40,21 @@ describe("what bounds the view of the workload", () => {
     expect(result).toMatchObject({ verdict: "pass", facts: { tooLongToRead: 1, ofTheApplication: 1 } });
   });
 
+  it("is length all together: 50 MB of texts are said to be unread, and cost neither time nor memory", async () => {
+    const session = await database("create table public.t (a int)");
+    for (let turn = 0; turn < 10; turn++) {
+      await session.query(`select ${"a + ".repeat(turn)} /* ${"x".repeat(5_000_000)} */ a from public.t`);
+    }
+    const before = process.memoryUsage().rss;
+    const result = await runCheck(slowStatements, session);
+    expect(result).toMatchObject({
+      verdict: "not-assessable",
+      reason: expect.stringMatching(/; 10 statements longer than 8 kB were not read$/),
+      facts: { tooLongToRead: 10, ofTheApplication: 0 },
+    });
+    expect(process.memoryUsage().rss - before).toBeLessThan(25_000_000);
+  });
+
   it("is the encoding: bytes of another database that are no text here cost the texts, not the review", async () => {
     const session = await database("create table public.t (a int)");
     await times(session, 120, "select a from public.t where a = $1", (turn) => [turn]);
