@@ -107,7 +107,9 @@ function sourcesOfSandbox(environment: Environment, state: SandboxState): Status
   return {
     environment,
     sandbox: (signal) => requestStatus(state, { signal, timeoutMilliseconds: 5_000 }),
-    noAlarms: new Absence("the sandbox begins with them when every job has run once"),
+    noAlarms: new Absence(
+      "the sandbox evaluates none yet: it begins when every job has run once, unless alarms.enabled is off",
+    ),
     ...nothingMissing,
     scheduled: true,
     remote: false,
@@ -142,7 +144,8 @@ async function sandboxOf(
   return state?.primary.port === environment.ports.primary?.endpoint.port ? state : undefined;
 }
 
-function sourcesOfUrl(environment: Environment): StatusSources {
+/** What can be said of any PostgreSQL: no alarms, no backups, no routing, and why. */
+export function sourcesOfUrl(environment: Environment): StatusSources {
   return {
     environment: { ...environment, ports: withoutRouting(environment.ports) },
     noAlarms: new Absence(
