@@ -1,8 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type AwsMetricName, awsMetric } from "../../../lib/alarms/aws-metrics.ts";
 import type { Session } from "../../../lib/ports/databases.ts";
 import { connect } from "../../../lib/postgres/connect.ts";
+import { sandboxAlarms } from "../../../lib/sandbox/alarms/alarms-of-sandbox.ts";
+import { type SeriesId, seriesOf } from "../../../lib/sandbox/alarms/series.ts";
 import { restartServer } from "../../../lib/sandbox/cluster.ts";
 import { createMeasurer, type Measurer } from "../../../lib/sandbox/measures/index.ts";
+import { unmeasured } from "../../../lib/sandbox/measures/unmeasured.ts";
 import {
   crashPooler,
   findPgbouncer,
@@ -26,7 +30,7 @@ const title =
   pgbouncer === null ? `measures of the pooler (skipped: ${noPgbouncer})` : "measures of the pooler";
 
 describe.skipIf(pgbouncer === null)(title, () => {
-  const sandbox = useShopSandbox(defaultMajor, { replicas: 0 });
+  const sandbox = useShopSandbox(defaultMajor);
   const config = configFor("shop", {
     pooling: { enabled: true, poolSize: 2, reservePoolSize: 0, borrowTimeoutSeconds: 20 },
   });
@@ -123,6 +127,30 @@ describe.skipIf(pgbouncer === null)(title, () => {
     expect(valueFor(alone, "ClientConnections")).toBe(0);
     await restartServer(sandbox.state, sandbox.state.primary);
     expect(valueFor(await measurer.measure(), "AvailabilityPercentage")).toBe(100);
+  });
+
+  it("give, with the others, each series that an alarm of a sandbox reads, and values that AWS's could have", async () => {
+    const { state } = sandbox;
+    const alarms = sandboxAlarms({ state, config, jobs: [], maxConnections: 100 });
+    const asked = alarms.flatMap((alarm) => seriesOf(alarm)).filter(({ from }) => from !== "pgkeep");
+    const name = ({ metric, dimensions }: SeriesId) => `${metric} ${JSON.stringify(dimensions)}`;
+    const wanted = new Set(asked.filter(({ metric }) => !(metric in unmeasured)).map(name));
+    expect(wanted.size).toBeGreaterThan(20);
+    const session = await through();
+    await measurer.measure();
+    const measured = await eventually("there is something of each", async () => {
+      await session.query("select 1");
+      const now = await measurer.measure();
+      const found = new Set(now.map(({ id }) => name(id)));
+      return [...wanted].every((one) => found.has(one)) ? now : undefined;
+    });
+    for (const { id, value } of measured) {
+      if (id.from !== "aws") continue;
+      const [least, most] = awsMetric(id.metric as AwsMetricName).range;
+      expect(value, name(id)).toBeGreaterThanOrEqual(least);
+      expect(value, name(id)).toBeLessThanOrEqual(most);
+    }
+    await leave();
   });
 
   it("say nothing where there is no pooler", async () => {
