@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Session } from "../../ports/databases.ts";
 
 const mebibyte = 2 ** 20;
@@ -11,22 +12,32 @@ export async function writeWal(session: Session, mebibytes: number): Promise<voi
   }
 }
 
+/** Segments that a server needs at the least: the current one, what comes next, what replicas still read. */
+const fewSegments = 6;
+
 /**
  * Has the server give back the WAL files that nobody needs any more; by itself it keeps them for later, as many as
- * the last burst took.
+ * the last burst took. Stops after five seconds where somebody still needs them.
  */
 export async function giveBackWal(session: Session): Promise<void> {
-  const [row] = await session.query<{ smallest: number }>(
-    "select 2 * setting::int8 / 1048576 as smallest from pg_settings where name = 'wal_segment_size'",
+  const [row] = await session.query<{ segment: number }>(
+    "select setting::int8 / 1048576 as segment from pg_settings where name = 'wal_segment_size'",
   );
   const limits = ["min_wal_size", "max_wal_size"];
-  for (const limit of limits) await session.query(`alter system set ${limit} = '${row?.smallest ?? 32}MB'`);
+  for (const limit of limits) {
+    await session.query(`alter system set ${limit} = '${2 * (row?.segment ?? 16)}MB'`);
+  }
   try {
     await session.query("select pg_reload_conf()");
-    // Each removes what lies before the one before it.
-    for (let checkpoint = 0; checkpoint < 2; checkpoint++) {
-      await session.query("select pg_switch_wal()");
+    for (let attempt = 0; attempt < 25; attempt++) {
+      if (attempt === 0) await session.query("select pg_switch_wal()");
       await session.query("checkpoint");
+      const [files] = await session.query<{ segments: number }>(
+        "select count(*) as segments from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'",
+      );
+      if ((files?.segments ?? 0) <= fewSegments) return;
+      // Replicas say each second how far they are.
+      await delay(200);
     }
   } finally {
     for (const limit of limits) await session.query(`alter system reset ${limit}`);
