@@ -1,5 +1,6 @@
 import { hrtime } from "node:process";
-import type { Confidence, Severity, Verdict } from "../checks/check.ts";
+import type { Confidence, Verdict } from "../checks/check.ts";
+import { severities } from "../checks/health.ts";
 import { grantMonitor, round } from "../checks/outcome.ts";
 import type {
   Area,
@@ -129,7 +130,8 @@ export async function review(request: ReviewRequest): Promise<ReviewReport> {
     if (incomplete === undefined) request.progress?.(check, index + 1, checks.length);
     const outcome = incomplete === undefined ? await ask(check, context) : unseen(incomplete);
     incomplete ??= outcome.lost;
-    const { verdict, reason, findings, facts, good } = outcome;
+    const { verdict, reason, good } = outcome;
+    const { findings, facts } = listed(outcome);
     results.push({
       check: check.name,
       title: check.title,
@@ -282,6 +284,19 @@ async function missing({ needs }: ReviewCheck, context: ReviewContext): Promise<
   return undefined;
 }
 
+/** Nobody works through more of one kind; the others are counted. */
+const mostFindings = 1_000;
+
+/** The gravest, where there are too many to list; `facts.notListed` counts the others. */
+function listed({ findings, facts }: ReviewOutcome): Pick<ReviewOutcome, "findings" | "facts"> {
+  if (findings.length <= mostFindings) return { findings, facts };
+  const already = typeof facts.notListed === "number" ? facts.notListed : 0;
+  return {
+    findings: findings.toSorted((a, b) => rankOf(a) - rankOf(b)).slice(0, mostFindings),
+    facts: { ...facts, notListed: already + findings.length - mostFindings },
+  };
+}
+
 function unseen(reason: string): Asked {
   return { verdict: "not-assessable", reason, findings: [], facts: {}, good: [] };
 }
@@ -289,17 +304,17 @@ function unseen(reason: string): Asked {
 /** How sure, from most to least. */
 export const confidences: readonly Confidence[] = ["certain", "likely", "suspected"];
 
+/** What to do first is smallest: by severity, then by how sure. */
+function rankOf({ severity, confidence }: ReviewFinding): number {
+  return severities.indexOf(severity) * confidences.length + confidences.indexOf(confidence);
+}
+
 /** All findings that nobody has suppressed, what to do first on top: by severity, then by how sure. */
-export function ordered(
-  report: Pick<ReviewReport, "results">,
-  severities: readonly Severity[],
-): ReviewFinding[] {
-  const rank = ({ severity, confidence }: ReviewFinding) =>
-    severities.indexOf(severity) * confidences.length + confidences.indexOf(confidence);
+export function ordered(report: Pick<ReviewReport, "results">): ReviewFinding[] {
   return report.results
     .flatMap(({ findings }) => findings)
     .filter(({ suppressed }) => suppressed === undefined)
     .map((finding, index) => ({ finding, index }))
-    .sort((a, b) => rank(a.finding) - rank(b.finding) || a.index - b.index)
+    .sort((a, b) => rankOf(a.finding) - rankOf(b.finding) || a.index - b.index)
     .map(({ finding }) => finding);
 }

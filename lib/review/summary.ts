@@ -5,7 +5,7 @@ import { ordered, type ReviewReport } from "./run.ts";
 
 /** The findings that count, what to do first on top. */
 export function whatToDo(report: Pick<ReviewReport, "results">): ReviewFinding[] {
-  return ordered(report, severities);
+  return ordered(report);
 }
 
 /** What counts, in numbers. */

@@ -70,6 +70,26 @@ describe.each(allMajors.filter((major) => [14, defaultMajor, 18].includes(major)
       expect(JSON.parse(JSON.stringify(report))).toEqual(report);
     });
 
+    it("lists the thousand gravest findings of a check, and counts the others", async () => {
+      const session = await server.connect(await server.createDatabase());
+      const many = Array.from({ length: 1_500 }, (_, n) =>
+        findingOf({ check: "many", key: `many/${n}`, severity: n === 1_499 ? "critical" : "low" }),
+      );
+      const report = await review(
+        asked({
+          session,
+          checks: [
+            checkNamed("many", async () => concludeReview({ findings: many, facts: { notListed: 7 } })),
+          ],
+        }),
+      );
+      await session.close();
+      const [result] = report.results;
+      expect(result?.findings.length).toBe(1_000);
+      expect(result?.findings[0]?.key).toBe("many/1499");
+      expect(result?.facts).toEqual({ notListed: 507 });
+    });
+
     it("can write nothing, even as superuser", async () => {
       const session = await server.connect(await server.createDatabase());
       const attempts = [
