@@ -1,4 +1,7 @@
 import { PublishCommand } from "@aws-sdk/client-sns";
+import { pageDocuments } from "../alarms/page/documents.ts";
+import type { Page } from "../alarms/page/page.ts";
+import { pageSms } from "../alarms/page/text.ts";
 import type { Notifications } from "../ports/notifications.ts";
 import type { AwsClients } from "./clients.ts";
 import { calling } from "./errors.ts";
@@ -12,19 +15,32 @@ const maxBodyBytes = 250_000;
 /** Messages for people through the topics for pages and for tickets. */
 export function snsNotifications(clients: AwsClients, resources: PlatformResources): Notifications {
   return {
-    async send({ severity, subject, body }) {
+    async send({ severity, subject, body, page }) {
       const topic = severity === "page" ? resources.pageTopicArn : resources.ticketTopicArn;
       await calling(`send a ${severity} to ${topic}`, () =>
         clients.sns().send(
           new PublishCommand({
             TopicArn: topic,
             Subject: asciiSubject(subject),
-            Message: cut(body) || asciiSubject(subject),
+            ...(page === undefined
+              ? { Message: cut(body) || asciiSubject(subject) }
+              : { Message: messagesOf(page, body), MessageStructure: "json" }),
           }),
         ),
       );
     },
   };
+}
+
+/**
+ * A message for each kind of subscriber (SNS API reference, `Publish`, MessageStructure): people read the text, a
+ * telephone one line, and programs (https, sqs, lambda and all others) get the page in every form as JSON.
+ */
+function messagesOf(page: Page, body: string): string {
+  const message = (document: unknown) =>
+    JSON.stringify({ default: JSON.stringify(document), email: cut(body), sms: pageSms(page) });
+  const whole = message(pageDocuments(page));
+  return Buffer.byteLength(whole) <= maxBodyBytes ? whole : message({ page });
 }
 
 /** The subject as SNS takes it: one line of ASCII, with `?` for what is not, cut with an ellipsis. */

@@ -1,4 +1,6 @@
 import { createLogUpdate } from "log-update";
+import type { Page } from "../alarms/page/page.ts";
+import { pageText } from "../alarms/page/text.ts";
 import type { JobResult } from "../jobs/job.ts";
 import type { AlarmView, Transition } from "../sandbox/alarms/watch.ts";
 import type { RunningSandbox } from "../sandbox/sandbox.ts";
@@ -8,6 +10,8 @@ import type { Cli } from "./cli.ts";
 export interface StatusView {
   jobEnded(result: JobResult, line: string): void;
   alarmChanged(transition: Transition): void;
+  /** Somebody is told. */
+  paged(page: Page): void;
   setSchedule(next: () => { job: string; at: Date }[]): void;
   end(): void;
 }
@@ -25,6 +29,11 @@ export function showStatus(cli: Cli, sandbox: RunningSandbox, page: string): Sta
     jobEnded: (result) => void results.set(result.job, result),
     // The picture shows every alarm that is on.
     alarmChanged: () => {},
+    paged: (told) => {
+      update.clear();
+      cli.out(pageText(told));
+      void draw();
+    },
     setSchedule: (schedule) => {
       next = schedule;
     },
@@ -43,6 +52,7 @@ function plainView(cli: Cli, sandbox: RunningSandbox, page: string): StatusView 
       cli.out(
         `${new Date().toISOString()} ${alarm.severity} ${alarm.name} is ${to}: ${alarm.title}; ${evaluation.reason}`,
       ),
+    paged: (told) => cli.out(pageText(told).replace(/^/gm, "  ")),
     setSchedule: () => {},
     end: () => {},
   };

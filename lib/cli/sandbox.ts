@@ -1,4 +1,5 @@
 import { PgkeepError, UsageError } from "../errors.ts";
+import { explain, pageNotification } from "../jobs/explain-alarm.ts";
 import { jobs } from "../jobs/index.ts";
 import type { PostgresMajor } from "../postgres/versions.ts";
 import { supportedMajors } from "../postgres/versions.ts";
@@ -144,11 +145,11 @@ async function once(cli: Cli, options: SandboxCommandOptions, sandbox: RunningSa
 
 /** Until Ctrl-C: every job once, then each on its schedule and every alarm each minute; and the status as a page. */
 async function live(cli: Cli, options: SandboxCommandOptions, sandbox: RunningSandbox): Promise<void> {
-  const page = await serveSandboxStatus(sandbox.environment, sandbox.state, {
+  const status = await serveSandboxStatus(sandbox.environment, sandbox.state, {
     signal: cli.signal,
     ...(options.port === undefined ? {} : { port: options.port }),
   });
-  const view = showStatus(cli, sandbox, page.url);
+  const view = showStatus(cli, sandbox, status.url);
   const scheduler = startScheduler({
     jobs,
     environment: sandbox.environment,
@@ -162,6 +163,11 @@ async function live(cli: Cli, options: SandboxCommandOptions, sandbox: RunningSa
     if (!cli.signal.aborted) {
       await sandbox.startAlarms({
         jobs,
+        describe: async (transition) => {
+          const page = await explain({ environment: sandbox.environment, transition });
+          view.paged(page);
+          return pageNotification(page);
+        },
         onTransition: (transition) => view.alarmChanged(transition),
         onProblem: (text) => cli.note(text),
       });
@@ -171,7 +177,7 @@ async function live(cli: Cli, options: SandboxCommandOptions, sandbox: RunningSa
       else cli.signal.addEventListener("abort", () => resolve(), { once: true });
     });
   } finally {
-    await page.close();
+    await status.close();
     await scheduler.stop();
     view.end();
   }

@@ -1,11 +1,13 @@
 import type { Alarm } from "../alarms/alarm.ts";
 import type { Look } from "../alarms/page/look.ts";
 import { composePage, type Page } from "../alarms/page/page.ts";
+import { pageSubject, pageText } from "../alarms/page/text.ts";
 import { lookAt, lookMilliseconds } from "../checks/looks/look-at.ts";
 import type { JobConfig } from "../config/schema.ts";
 import { errorMessage } from "../errors.ts";
 import type { Session, SessionOptions } from "../ports/databases.ts";
 import type { Ports } from "../ports/index.ts";
+import type { Notification } from "../ports/notifications.ts";
 
 /** Where docs/runbook.md is, beside the package. */
 export const defaultRunbook = "docs/runbook.md";
@@ -121,4 +123,9 @@ export async function explain(request: {
   const look = to === "OK" ? undefined : await lookFor(ports, config, alarm);
   const change = { state: to === "OK" ? "ok" : "alarm", since, value: evaluation.value } as const;
   return composePage({ alarm, config, transition: change, look, runbook });
+}
+
+/** The page as a message: what to send of it where only a subject and a text can be shown. */
+export function pageNotification(page: Page): Notification & { page: Page } {
+  return { severity: page.severity, subject: pageSubject(page), body: pageText(page), page };
 }

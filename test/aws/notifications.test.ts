@@ -1,7 +1,11 @@
 import { CreateTopicCommand } from "@aws-sdk/client-sns";
 import { beforeAll, describe, expect, it } from "vitest";
+import { pageDocuments } from "../../lib/alarms/page/documents.ts";
+import { pageText } from "../../lib/alarms/page/text.ts";
 import { awsClients } from "../../lib/aws/clients.ts";
 import { asciiSubject, snsNotifications } from "../../lib/aws/notifications.ts";
+import { pageNotification } from "../../lib/jobs/explain-alarm.ts";
+import { lookWith, pageOf, rootFinding } from "../alarms/page/pages.ts";
 import { useWire } from "../helpers/aws-wire.ts";
 import { motoCredentials, noMoto, useMoto } from "../helpers/moto.ts";
 import { platform } from "./platform.ts";
@@ -42,6 +46,32 @@ describe.skipIf(noMoto !== undefined)(
       expect(page.get("Subject")).toBe("shop: uber");
       expect(page.get("Message")).toBe("what to do: 漢字");
       expect((await sent("ticket", "x")).get("TopicArn")).toMatch(/pgkeep-shop-ticket$/);
+    });
+
+    it("carry a page in a form for each kind of subscriber", async () => {
+      wire.reset();
+      const page = pageOf("blocked-sessions", { look: lookWith(rootFinding), value: 12 });
+      await snsNotifications(clients(), platform()).send(pageNotification(page));
+      const request = new URLSearchParams(wire.requests[0]?.body);
+      expect(request.get("TopicArn")).toMatch(/pgkeep-shop-page$/);
+      expect(request.get("MessageStructure")).toBe("json");
+      expect(request.get("Subject")).toBe("PAGE shop: Many sessions wait for a lock");
+      const messages = JSON.parse(request.get("Message") ?? "");
+      expect(Object.keys(messages).toSorted()).toEqual(["default", "email", "sms"]);
+      expect(messages.email).toBe(pageText(page));
+      expect(messages.sms.length).toBeLessThanOrEqual(140);
+      expect(JSON.parse(messages.default)).toEqual(JSON.parse(JSON.stringify(pageDocuments(page))));
+    });
+
+    it("carry the page alone when all its forms are more than SNS takes", async () => {
+      wire.reset();
+      const huge = { ...rootFinding, evidence: { statement: "x" } };
+      const page = pageOf("blocked-sessions", { look: lookWith(huge) });
+      const also = Array.from({ length: 150 }, () => "漢".repeat(150));
+      await snsNotifications(clients(), platform()).send(pageNotification({ ...page, also }));
+      const message = new URLSearchParams(wire.requests[0]?.body).get("Message") ?? "";
+      expect(Buffer.byteLength(message)).toBeLessThan(262_144);
+      expect(Object.keys(JSON.parse(JSON.parse(message).default))).toEqual(["page"]);
     });
 
     it("are cut to what SNS takes, between characters, and an empty one still arrives", async () => {
