@@ -34,8 +34,11 @@ export const script = `
 
   /** Makes the children of one element those of another, and keeps the nodes that fit. */
   function children(from, to) {
+    const all = [...to.childNodes];
+    const keys = new Set(all.map(keyOf));
+    keys.delete(null);
     let next = from.firstChild;
-    for (const wanted of [...to.childNodes]) {
+    for (const wanted of all) {
       let found = next;
       while (found !== null && !fits(found, wanted)) found = found.nextSibling;
       // Without a key, only a neighbour is the same one.
@@ -44,12 +47,14 @@ export const script = `
         from.insertBefore(wanted, next);
         continue;
       }
-      while (next !== found) {
+      while (next !== found && !keys.has(keyOf(next))) {
         const passed = next;
         next = next.nextSibling;
         passed.remove();
       }
-      next = found.nextSibling;
+      // What stands in between comes later.
+      if (next === found) next = found.nextSibling;
+      else from.insertBefore(found, next);
       if (found.isEqualNode(wanted)) continue;
       if (found.nodeType === 3) found.data = wanted.data;
       else {
