@@ -5,7 +5,7 @@ import { countText, durationText } from "../words.ts";
 import type { Comparison, KnownFinding } from "./compare.ts";
 import { block, inline, tableLines } from "./markup.ts";
 import type { ReviewReport } from "./run.ts";
-import { bySeverity, obstacles, summarize, whatToDo } from "./summary.ts";
+import { bySeverity, notListed, obstacles, summarize, whatToDo } from "./summary.ts";
 import type { SuppressionsReport } from "./suppressions.ts";
 
 /** What has to be mended before a release: it loses data, or is an outage that waits. */
@@ -91,6 +91,9 @@ function summaryLines(report: ReviewReport, findings: readonly ReviewFinding[]):
     `- Replicas asked: ${report.replicas.length === 0 ? "none" : report.replicas.map(inline).join(", ")}.`,
     ...(report.replicasUnseen ?? []).map(
       ({ name, reason }) => `- The replica ${inline(name)} did not answer: ${inline(reason)}`,
+    ),
+    ...notListed(report).map(
+      ({ check, count }) => `- Not listed: ${count} more of ${check}, with less weight.`,
     ),
     ...findings.slice(0, 3).map((one, index) => `- ${index === 0 ? "First" : "Then"}: ${inline(one.title)}`),
   ];

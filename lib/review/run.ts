@@ -1,6 +1,5 @@
 import { hrtime } from "node:process";
-import type { Confidence, Verdict } from "../checks/check.ts";
-import { severities } from "../checks/health.ts";
+import type { Verdict } from "../checks/check.ts";
 import { grantMonitor, round } from "../checks/outcome.ts";
 import type {
   Area,
@@ -19,6 +18,7 @@ import { identifier } from "../postgres/identifiers.ts";
 import { versionText } from "../postgres/versions.ts";
 import type { Comparison } from "./compare.ts";
 import { noOverview, type Overview, readOverview } from "./overview.ts";
+import { rankOf } from "./summary.ts";
 import type { SuppressionsReport } from "./suppressions.ts";
 
 /** No single question may load a server for longer; what takes more is `not-assessable`. */
@@ -299,22 +299,4 @@ function listed({ findings, facts }: ReviewOutcome): Pick<ReviewOutcome, "findin
 
 function unseen(reason: string): Asked {
   return { verdict: "not-assessable", reason, findings: [], facts: {}, good: [] };
-}
-
-/** How sure, from most to least. */
-export const confidences: readonly Confidence[] = ["certain", "likely", "suspected"];
-
-/** What to do first is smallest: by severity, then by how sure. */
-function rankOf({ severity, confidence }: ReviewFinding): number {
-  return severities.indexOf(severity) * confidences.length + confidences.indexOf(confidence);
-}
-
-/** All findings that nobody has suppressed, what to do first on top: by severity, then by how sure. */
-export function ordered(report: Pick<ReviewReport, "results">): ReviewFinding[] {
-  return report.results
-    .flatMap(({ findings }) => findings)
-    .filter(({ suppressed }) => suppressed === undefined)
-    .map((finding, index) => ({ finding, index }))
-    .sort((a, b) => rankOf(a.finding) - rankOf(b.finding) || a.index - b.index)
-    .map(({ finding }) => finding);
 }

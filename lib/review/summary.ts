@@ -1,11 +1,29 @@
-import type { Severity, Verdict } from "../checks/check.ts";
+import type { Confidence, Severity, Verdict } from "../checks/check.ts";
 import { type HealthSummary, severities } from "../checks/health.ts";
 import type { ReviewFinding } from "../checks/review-check.ts";
-import { ordered, type ReviewReport } from "./run.ts";
+import type { ReviewReport } from "./run.ts";
 
-/** The findings that count, what to do first on top. */
+/** How sure, from most to least. */
+const confidences: readonly Confidence[] = ["certain", "likely", "suspected"];
+
+/** What to do first is smallest: by severity, then by how sure. */
+export function rankOf({ severity, confidence }: Pick<ReviewFinding, "severity" | "confidence">): number {
+  return severities.indexOf(severity) * confidences.length + confidences.indexOf(confidence);
+}
+
+/** The findings that nobody has suppressed, what to do first on top. */
 export function whatToDo(report: Pick<ReviewReport, "results">): ReviewFinding[] {
-  return ordered(report);
+  return report.results
+    .flatMap(({ findings }) => findings)
+    .filter(({ suppressed }) => suppressed === undefined)
+    .toSorted((a, b) => rankOf(a) - rankOf(b));
+}
+
+/** What was found and is not listed, because there is so much of it: of which checks, and how much. */
+export function notListed(report: Pick<ReviewReport, "results">): { check: string; count: number }[] {
+  return report.results.flatMap(({ check, facts: { notListed: count } }) =>
+    typeof count === "number" && count > 0 ? [{ check, count }] : [],
+  );
 }
 
 /** What counts, in numbers. */

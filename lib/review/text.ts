@@ -4,7 +4,7 @@ import type { ReviewFinding } from "../checks/review-check.ts";
 import { countText, durationText } from "../words.ts";
 import type { Comparison, KnownFinding } from "./compare.ts";
 import type { ReviewReport } from "./run.ts";
-import { bySeverity, obstacles, summarize, whatToDo } from "./summary.ts";
+import { bySeverity, notListed, obstacles, summarize, whatToDo } from "./summary.ts";
 import type { Suppression, SuppressionsReport } from "./suppressions.ts";
 
 /** Of findings of one check and severity, the first is shown whole and so many more by their title. */
@@ -32,6 +32,9 @@ export function describeReview(report: ReviewReport): string[] {
   }
   if (report.comparison !== undefined) lines.push("", ...describeComparison(report.comparison));
   for (const group of groups(whatToDo(report))) lines.push("", ...describeGroup(group));
+  for (const { check, count } of notListed(report)) {
+    lines.push("", `Not listed: ${count} more of ${check}, with less weight.`);
+  }
   const unseen = obstacles(report);
   if (unseen.size > 0) {
     lines.push("", "Not assessable:");

@@ -72,6 +72,11 @@ describe("the text of a review", () => {
     expect(printed).toContain(`Not assessable:\n  ${reason}\n    a, b\n  partly hidden\n    c (in part)`);
   });
 
+  it("says how many findings are not listed", () => {
+    const found = { ...resultOf("a", { findings: [findingOf()] }), facts: { notListed: 507 } };
+    expect(text([found])).toContain("Not listed: 507 more of a, with less weight.");
+  });
+
   it("says that it is not complete, and lets no name act on the terminal", () => {
     const hostile = 'x"; drop table y; --\u001b[31m\n\u202e';
     const finding = findingOf({ title: hostile, impact: hostile, blastRadius: hostile });

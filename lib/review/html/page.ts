@@ -6,7 +6,7 @@ import { type Html, html, moment, name } from "../../html/markup.ts";
 import { wholePage } from "../../html/page.ts";
 import { countText, durationText } from "../../words.ts";
 import type { ReviewReport } from "../run.ts";
-import { bySeverity, obstacles, summarize, whatToDo } from "../summary.ts";
+import { bySeverity, notListed, obstacles, summarize, whatToDo } from "../summary.ts";
 import type { SuppressionsReport } from "../suppressions.ts";
 import { charts } from "./charts.ts";
 import { Anchors, changes, findingGroups } from "./findings.ts";
@@ -111,6 +111,9 @@ function summary(report: ReviewReport): Html {
     ...(report.replicasUnseen ?? []).map(
       ({ name: replica, reason }) =>
         html`<strong>Not asked:</strong> the replica ${name(replica)}: ${reason}`,
+    ),
+    ...notListed(report).map(
+      ({ check, count }) => html`<strong>Not listed:</strong> ${count} more of ${check}, with less weight`,
     ),
   ];
   return html`<p class="verdict">${

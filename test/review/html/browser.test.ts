@@ -1,81 +1,41 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { BrowserContextOptions, Page } from "playwright-core";
+import { afterAll, describe, expect, it } from "vitest";
 import { reviewPage } from "../../../lib/review/html/page.ts";
 import type { ReviewReport } from "../../../lib/review/run.ts";
+import {
+  accessibilityTree,
+  contrasts,
+  expectNamesAndLevels,
+  focused,
+  noBrowser,
+  type Opened,
+  useBrowser,
+} from "../../helpers/browser.ts";
 import { hostileReport, hostileTexts, largeReport, sampleReport } from "./sample.ts";
 
-const executable = "/usr/bin/chromium";
-const missing = existsSync(executable)
-  ? ""
-  : ` (skipped: there is no ${executable}: apt-get install chromium)`;
-
-const quietly = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
-describe.skipIf(missing !== "")(`the page of a review in a browser${missing}`, () => {
+describe.skipIf(noBrowser !== "")(`the page of a review in a browser${noBrowser}`, () => {
   const scratch = mkdtempSync(join(tmpdir(), "pgkeep-page-"));
-  let browser: Browser;
-  beforeAll(async () => {
-    // A new, empty profile each time.
-    browser = await chromium.launch({ executablePath: executable, headless: true, args: quietly });
-  });
-  afterAll(async () => {
-    await browser.close();
-    rmSync(scratch, { recursive: true });
-  });
+  const browser = useBrowser();
+  afterAll(() => rmSync(scratch, { recursive: true }));
 
-  interface Opened {
-    page: Page;
-    /** Errors of the page, what its console says, and every request but the first. */
-    complaints: string[];
-  }
-
-  /** The report's page, opened as a file; what is evaluated in it is text, because tests know no browser's types. */
-  async function opened<T>(
+  /** The report's page, opened as a file. */
+  function opened<T>(
     report: ReviewReport,
     look: (opened: Opened) => Promise<T>,
     options: BrowserContextOptions = {},
   ): Promise<T> {
     const file = join(scratch, "review.html");
     writeFileSync(file, reviewPage(report));
-    const address = pathToFileURL(file).href;
-    const context = await browser.newContext({ viewport: { width: 1200, height: 900 }, ...options });
-    const page = await context.newPage();
-    const complaints: string[] = [];
-    page.on("console", (message) => complaints.push(message.text()));
-    page.on("pageerror", (error) => complaints.push(String(error)));
-    page.on("dialog", (dialog) => {
-      complaints.push(dialog.message());
-      void dialog.dismiss();
-    });
-    page.on("request", (request) => {
-      if (request.url().split("#")[0] !== address) complaints.push(request.url());
-    });
-    await page.goto(address);
-    const result = await look({ page, complaints });
-    expect(complaints).toEqual([]);
-    await context.close();
-    return result;
+    return browser.opened(pathToFileURL(file).href, look, options);
   }
 
   const shownFindings = (page: Page) =>
     page.evaluate<number>(`document.querySelectorAll(".finding:not([hidden])").length`);
   const status = (page: Page) => page.locator("#shown").textContent();
-  const focused = (page: Page) =>
-    page.evaluate<string>(
-      `(({ tagName, name, value, id, textContent }) => name ? name + "=" + value : id || tagName + ": " + textContent.trim().slice(0, 30))(document.activeElement)`,
-    );
 
   it("is reached by the keyboard in the order of reading, and its filters work by it", () =>
     opened(sampleReport(), async ({ page }) => {
@@ -162,16 +122,7 @@ describe.skipIf(missing !== "")(`the page of a review in a browser${missing}`, (
 
   it("has names and roles for who cannot see it", () =>
     opened(sampleReport(), async ({ page }) => {
-      const session = await page.context().newCDPSession(page);
-      const { nodes } = await session.send("Accessibility.getFullAXTree");
-      const tree = nodes
-        .filter(({ ignored }) => !ignored)
-        .map(({ role, name, description, properties }) => {
-          const level = properties?.find((one) => one.name === "level")?.value.value as number | undefined;
-          return `${String(role?.value)}${level === undefined ? "" : ` ${level}`}: ${String(name?.value)}${
-            description?.value ? ` (${String(description.value)})` : ""
-          }`;
-        });
+      const { tree, roles } = await accessibilityTree(page);
       for (const node of [
         "RootWebArea: Review of shop, 2026-11-21",
         "banner: ",
@@ -199,43 +150,9 @@ describe.skipIf(missing !== "")(`the page of a review in a browser${missing}`, (
       ]) {
         expect(tree).toContain(node);
       }
-      const roles = nodes.map(({ role }) => role?.value);
       expect(roles).toContain("status");
-      // Nothing that can be used is without a name, and no heading leaves out a level.
-      const usable = /^(?:button|checkbox|combobox|link|searchbox|DisclosureTriangle|image|region)(?: \d)?: /;
-      expect(tree.filter((node) => usable.test(node) && node.trim().endsWith(":"))).toEqual([]);
-      const levels = tree.flatMap((node) => /^heading (\d)/.exec(node)?.[1] ?? []).map(Number);
-      for (const [index, level] of levels.entries()) {
-        expect(level - (levels[index - 1] ?? 0)).toBeLessThanOrEqual(1);
-      }
+      expectNamesAndLevels(tree);
     }));
-
-  /** Contrast of every text that stands in the page with what is behind it (WCAG 2.2, 1.4.3); the worst first. */
-  const contrasts = `(() => {
-    const channels = (color) => color.match(/[\\d.]+/g).map(Number);
-    const luminance = (color) => {
-      const [r, g, b] = channels(color).map((value) => value / 255)
-        .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
-      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const ground = (element) => {
-      for (let one = element; one !== null; one = one.parentElement) {
-        const color = getComputedStyle(one).backgroundColor;
-        if ((channels(color)[3] ?? 1) === 1) return color;
-      }
-      return "rgb(255, 255, 255)";
-    };
-    const found = [];
-    for (const element of document.body.querySelectorAll("*")) {
-      const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim() !== "");
-      if (!own || element.closest("script, title, desc, option, [hidden]")) continue;
-      const style = getComputedStyle(element);
-      const ink = element.namespaceURI.endsWith("svg") ? style.fill : style.color;
-      const [dark, light] = [luminance(ink), luminance(ground(element))].sort((a, b) => a - b);
-      found.push({ ratio: (light + 0.05) / (dark + 0.05), what: element.className?.toString() + " " + element.textContent.slice(0, 40), ink });
-    }
-    return found.sort((a, b) => a.ratio - b.ratio);
-  })()`;
 
   it.each(["light", "dark"] as const)("has contrast in the %s scheme", (colorScheme) =>
     opened(
@@ -244,7 +161,7 @@ describe.skipIf(missing !== "")(`the page of a review in a browser${missing}`, (
         await page.getByRole("button", { name: "Open all shown" }).click();
         // No pointer over anything.
         await page.mouse.move(0, 0);
-        const found = await page.evaluate<{ ratio: number; what: string }[]>(contrasts);
+        const found = await contrasts(page);
         expect(found.length).toBeGreaterThan(300);
         expect(found.filter(({ ratio }) => ratio < 4.5)).toEqual([]);
         for (const badge of [
