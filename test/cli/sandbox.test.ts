@@ -7,6 +7,7 @@ import type { OnceReport } from "../../lib/cli/sandbox-once.ts";
 import { jobs } from "../../lib/jobs/index.ts";
 import type { JobResult } from "../../lib/jobs/job.ts";
 import { packageRoot } from "../../lib/package-root.ts";
+import { requestStatus } from "../../lib/sandbox/control.ts";
 import type { SandboxState } from "../../lib/sandbox/state.ts";
 import { runCli } from "../helpers/cli.ts";
 import { allMajors, defaultMajor } from "../helpers/postgres.ts";
@@ -45,10 +46,12 @@ function start(args: readonly string[]) {
 /** The same command line in this process, which saves loading everything once more. */
 const run = (args: readonly string[]) => runCli(args, { homeDirectory: home, workingDirectory: packageRoot });
 
-async function until<T>(what: string, look: () => T | undefined | null | false, seconds = 60): Promise<T> {
+type Found<T> = T | undefined | null | false;
+
+async function until<T>(what: string, look: () => Found<T> | Promise<Found<T>>, seconds = 60): Promise<T> {
   const end = Date.now() + seconds * 1_000;
   for (;;) {
-    const found = look();
+    const found = await look();
     if (found !== undefined && found !== null && found !== false) return found;
     if (Date.now() > end) throw new Error(`waited ${seconds} s for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -140,6 +143,17 @@ describe("a running sandbox", () => {
     for (const job of ["check-health", "route-replicas", "back-up", "vacuum"]) {
       expect(sandbox.output.stdout).toMatch(new RegExp(`^\\S+Z ${job} succeeded in `, "m"));
     }
+  });
+
+  it("tells whoever asks of every alarm that it evaluates", { timeout: 60_000 }, async () => {
+    // They begin when every job has run once.
+    const names = await until("the alarms", async () => {
+      const { alarms } = (await requestStatus(state)) as { alarms: { name: string; state: string }[] };
+      return alarms.length > 0 && alarms.map(({ name }) => name);
+    });
+    expect(names).toEqual(
+      expect.arrayContaining(["database-down", "replica-lag-replica-1", "free-storage", "backup-absent"]),
+    );
   });
 
   it("is what other commands work with when no URL is given", { timeout: 120_000 }, async () => {
