@@ -26,6 +26,7 @@ import { fillConnections } from "./fill-connections.ts";
 import { fillDisk } from "./fill-disk.ts";
 import { fillReplicationSlot } from "./fill-replication-slot.ts";
 import { forgetPreparedTransaction } from "./forget-prepared-transaction.ts";
+import { growStorage } from "./grow-storage.ts";
 import { hangJob } from "./hang-job.ts";
 import { hogMemory } from "./hog-memory.ts";
 import { idleInTransaction } from "./idle-in-transaction.ts";
@@ -44,6 +45,7 @@ import { saturatePooler } from "./saturate-pooler.ts";
 import { skewClock } from "./skew-clock.ts";
 import { stopReplication } from "./stop-replication.ts";
 import { temporaryFileStorm } from "./temporary-file-storm.ts";
+import { useUpTransactionIds } from "./use-up-transaction-ids.ts";
 
 /** Every way to break the sandbox on purpose. */
 export const faults: readonly Fault[] = [
@@ -73,8 +75,10 @@ export const faults: readonly Fault[] = [
   failArchiving,
   fillDisk,
   outgrowStorage,
+  growStorage,
   ageTransactionIds,
   ageMultixactIds,
+  useUpTransactionIds,
   forgetPreparedTransaction,
   exhaustKey,
   rejectWrites,

@@ -14,6 +14,7 @@ import { connectAsSuperuser } from "../../../lib/sandbox/cluster.ts";
 import type { FaultContext } from "../../../lib/sandbox/faults/fault.ts";
 import { HeldSessions } from "../../../lib/sandbox/faults/held-sessions.ts";
 import { runFault } from "../../../lib/sandbox/faults/index.ts";
+import { giveCalmPast } from "../../../lib/sandbox/faults/past-days.ts";
 import { createMeasurer, type Measurer } from "../../../lib/sandbox/measures/index.ts";
 import { type RunningSandbox, startSandbox } from "../../../lib/sandbox/sandbox.ts";
 import { aroundFault } from "../../helpers/around-fault.ts";
@@ -274,6 +275,13 @@ describe.each(majors)("faults of storage, WAL and ids, PostgreSQL %i", (major) =
     );
   });
 
+  /** Days without change, so that forecasts say that nothing ends. */
+  async function calmPast(): Promise<void> {
+    await run("collect-history");
+    await giveCalmPast(sandbox.state);
+  }
+  const forecast = async (name: MetricName) => (await run("collect-history")).value(name);
+
   itOnce("exhaust-key: the next row finds no key, and the forecast knows", async () => {
     const insert = (slug: string) =>
       as((session) =>
@@ -283,6 +291,8 @@ describe.each(majors)("faults of storage, WAL and ids, PostgreSQL %i", (major) =
         ),
       );
     const [before] = await insert("before");
+    await calmPast();
+    expect(await forecast("DaysUntilKeyExhausted")).toBe(3650);
     await aroundFault(
       context,
       "exhaust-key",
@@ -293,10 +303,53 @@ describe.each(majors)("faults of storage, WAL and ids, PostgreSQL %i", (major) =
         expect(JSON.stringify(result.report)).toContain("shop.categories.id");
       },
       async () => {
+        expect(await forecast("DaysUntilKeyExhausted")).toBe(3650);
         const [after] = await insert("after");
         expect(after?.id).toBe((before?.id ?? 0) + 1);
         await as((session) => session.query("delete from shop.categories where slug in ('before', 'after')"));
-        expect((await run("collect-history")).value("DaysUntilKeyExhausted")).not.toBe(0);
+      },
+    );
+  });
+
+  itOnce("grow-storage: the forecast sees the end, and the past is as it was afterwards", async () => {
+    const past = () =>
+      as((session) =>
+        session.query("select * from pgkeep.history_day where day < current_date order by day"),
+      );
+    await calmPast();
+    const before = await past();
+    expect(before).toHaveLength(6);
+    await aroundFault(
+      context,
+      "grow-storage",
+      async () => {
+        const days = await forecast("DaysUntilStorageFull");
+        expect(days).toBeGreaterThan(0);
+        expect(days).toBeLessThan(30);
+        // Nothing else has reason to speak.
+        expect(await health("DatabaseSizeBytes")).toBeLessThan(0.9 * 40 * gibibyte);
+        expect(await measured("FreeStorageSpace")).toBeGreaterThan(0.1 * 30 * gibibyte);
+      },
+      async () => {
+        expect(await past()).toEqual(before);
+        expect(await forecast("DaysUntilStorageFull")).toBe(3650);
+      },
+    );
+  });
+
+  itOnce("use-up-transaction-ids: only the forecast has something to say", async () => {
+    await calmPast();
+    await aroundFault(
+      context,
+      "use-up-transaction-ids",
+      async () => {
+        expect(await forecast("DaysUntilTransactionIdsExhausted")).toBeCloseTo(18.9, 0);
+        expect(await measured("MaximumUsedTransactionIDs")).toBeLessThan(500_000_000);
+        expect(await health("WraparoundTriggerPercent")).toBeLessThan(150);
+      },
+      async () => {
+        expect(await measured("MaximumUsedTransactionIDs")).toBeLessThan(1_000_000);
+        expect(await forecast("DaysUntilTransactionIdsExhausted")).toBe(3650);
       },
     );
   });
