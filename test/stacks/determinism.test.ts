@@ -32,6 +32,8 @@ const otherLimits: Record<keyof DatabaseConfig["alarms"], string> = {
   transactionIdsTicket: "400000000",
   cpuPercent: "80",
   freeStoragePercent: "15",
+  temporaryFilesPercent: "7.5",
+  oldTransactionSeconds: "7200",
   replicaLagSeconds: "90",
   failedLogins: "50",
 };

@@ -95,33 +95,16 @@ export class HeldSessions {
   }
 
   /**
-   * Ends this fault's loops, then its sessions on the primary or the server given, whatever they do there, and resolves to how many
-   * of these there were.
+   * Ends this fault's loops and its sessions on the primary, or on the server given, whatever they do there, and
+   * resolves to how many of these there were.
    */
   async end(fault: string, state: SandboxState, port: number = state.primary.port): Promise<number> {
-    await this.stop(fault);
-    const ended = await withSuperuser(
-      state,
-      async (session) => {
-        const sessions = await session.query(
-          "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1",
-          [sessionName(fault)],
-        );
-        // Their locks are free when they are gone, not when they were told to go.
-        for (let attempt = 0; attempt < 500; attempt++) {
-          const left = await session.query(
-            "select 1 from pg_stat_activity where application_name = $1 limit 1",
-            [sessionName(fault)],
-          );
-          if (left.length === 0) return sessions.length;
-          await delay(10);
-        }
-        throw new PgkeepError("timeout", `a session of the fault ${fault} did not end within 5 s`);
-      },
-      port,
-    );
+    const stopping = this.stop(fault);
+    // A step that waits for somebody's lock ends with its session.
+    const ended = await terminate(fault, state, port);
+    const opened = (await stopping) ? await terminate(fault, state, port) : 0;
     await this.forget(fault);
-    return ended;
+    return ended + opened;
   }
 
   /** Ends every loop and closes our ends of every session. */
@@ -138,6 +121,28 @@ export class HeldSessions {
     this.sessions.delete(fault);
     await Promise.all(sessions.map((session) => session.close()));
   }
+}
+
+/** Ends the fault's sessions on that server and resolves to how many there were, when they are gone. */
+function terminate(fault: string, state: SandboxState, port: number): Promise<number> {
+  return withSuperuser(
+    state,
+    async (session) => {
+      const ended = new Set<number>();
+      // Their locks are free when they are gone, not when they were told to go; another may just be coming.
+      for (let attempt = 0; attempt < 500; attempt++) {
+        const left = await session.query<{ pid: number }>(
+          "select pid, pg_terminate_backend(pid) from pg_stat_activity where application_name = $1",
+          [sessionName(fault)],
+        );
+        if (left.length === 0) return ended.size;
+        for (const { pid } of left) ended.add(pid);
+        await delay(10);
+      }
+      throw new PgkeepError("timeout", `a session of the fault ${fault} did not end within 5 s`);
+    },
+    port,
+  );
 }
 
 /** Fits into the 63 bytes of an application name. */

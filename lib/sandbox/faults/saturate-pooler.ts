@@ -44,7 +44,7 @@ export const saturatePooler: Fault = {
     if (holding === 0) {
       await held.end(name, state);
       throw new PgkeepError("refused", `no client gets through the pooler of ${pooler.name}`, {
-        remedy: "repair it first: `pgkeep break crash-pooler --repair`",
+        remedy: "repair it first: `pgkeep sandbox fault crash-pooler:primary --repair`",
       });
     }
     return {

@@ -261,6 +261,24 @@ describe.each(majors)("faults of load, PostgreSQL %i", (major) => {
     );
   });
 
+  it("a storm that waits for somebody's lock is repaired all the same", async () => {
+    await apply("lock-pile-up");
+    const storm = apply("deadlock-storm").catch((error: unknown) => error);
+    try {
+      const waiting = () =>
+        sandbox.as((session) =>
+          session.query(
+            "select 1 from pg_stat_activity where application_name = 'pgkeep fault deadlock-storm' and wait_event_type = 'Lock'",
+          ),
+        );
+      await expect.poll(waiting, patience).not.toEqual([]);
+      await expect(repair("deadlock-storm")).resolves.toMatchObject({ outcome: "repaired" });
+      expect(await storm).toMatchObject({ code: "unreachable" });
+    } finally {
+      await repair("lock-pile-up");
+    }
+  });
+
   it("storms end with the sandbox, and leave no session", async () => {
     for (const name of ["leak-connections", "deadlock-storm", "error-storm", "failed-logins"])
       await apply(name);
@@ -314,19 +332,20 @@ describe.each(majors)("faults of load, PostgreSQL %i", (major) => {
         }
       };
 
+      const through = async () => {
+        const session = await connect(
+          {
+            host: "127.0.0.1",
+            port: sandbox.state.poolers?.[0]?.port ?? 0,
+            database: sandbox.state.database,
+            ...sandbox.state.application.writer,
+          },
+          { pooled: true },
+        );
+        await session.close();
+      };
+
       it("saturate-pooler: every server connection is taken and clients wait", async () => {
-        const through = async () => {
-          const session = await connect(
-            {
-              host: "127.0.0.1",
-              port: sandbox.state.poolers?.[0]?.port ?? 0,
-              database: sandbox.state.database,
-              ...sandbox.state.application.writer,
-            },
-            { pooled: true },
-          );
-          await session.close();
-        };
         await through();
         await around(
           "saturate-pooler",
@@ -335,6 +354,18 @@ describe.each(majors)("faults of load, PostgreSQL %i", (major) => {
             expect(await pools()).toMatchObject({ servers: 6 });
             await expect.poll(async () => (await pools()).waiting, patience).toBeGreaterThan(0);
             await expect(through()).rejects.toMatchObject({ code: "unreachable" });
+          },
+          through,
+        );
+      });
+
+      it("crash-pooler:primary: clients of the primary's pooler are refused, the server is not", async () => {
+        await around(
+          "crash-pooler:primary",
+          async ({ details }) => {
+            expect(details.pooler).toBe("primary");
+            await expect(through()).rejects.toMatchObject({ code: "unreachable" });
+            await sandbox.as(async () => {});
           },
           through,
         );
