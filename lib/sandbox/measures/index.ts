@@ -4,13 +4,14 @@ import type { DatabaseConfig } from "../../config/schema.ts";
 import { runningPostmaster } from "../processes.ts";
 import type { SandboxState, ServerState } from "../state.ts";
 import { Asking } from "./asking.ts";
+import { AskingPooler } from "./asking-pooler.ts";
 import { connections } from "./connections.ts";
 import { counters } from "./counters.ts";
 import { io } from "./io.ts";
 import { log } from "./log.ts";
 import type { LiveServer, Measure, Measurement } from "./measure.ts";
 import { pooler } from "./pooler.ts";
-import { processTable } from "./process-table.ts";
+import { processTables } from "./process-table.ts";
 import { processes } from "./processes.ts";
 import { replication } from "./replication.ts";
 import { storage } from "./storage.ts";
@@ -45,7 +46,7 @@ export interface Measurer {
    * call, whatever minute the caller counts it for, and absent in the first. Not for concurrent use.
    */
   measure(): Promise<Measurement[]>;
-  /** Ends the sessions that are kept between the calls, one with each server. */
+  /** Ends the sessions that are kept between the calls, one with each server and one with PgBouncer. */
   close(): Promise<void>;
 }
 
@@ -53,25 +54,29 @@ export interface Measurer {
 export function createMeasurer({ state, config, machine = thisMachine() }: MeasurerOptions): Measurer {
   const started = measures.map((measure) => measure.start());
   const asking = new Asking(state);
+  const console = new AskingPooler();
   return {
     async measure() {
       const servers = await liveServers([state.primary, ...state.replicas]);
-      const context = { state, config, machine, servers, ask: asking.round() };
+      const context = { state, config, machine, servers, ask: asking.round(), askPooler: console.ask };
       return (await Promise.all(started.map((measure) => measure(context)))).flat();
     },
-    close: () => asking.close(),
+    close: async () => {
+      await Promise.all([asking.close(), console.close()]);
+    },
   };
 }
 
 async function liveServers(servers: readonly ServerState[]): Promise<LiveServer[]> {
-  const found: LiveServer[] = [];
-  for (const server of servers) {
-    const postmaster = await runningPostmaster(server.dataDirectory);
-    if (postmaster === undefined) continue;
-    const processes = await processTable(server.dataDirectory);
-    found.push({ ...server, postmaster: postmaster.pid, processes });
-  }
-  return found;
+  const [postmasters, tables] = await Promise.all([
+    Promise.all(servers.map(({ dataDirectory }) => runningPostmaster(dataDirectory))),
+    processTables(servers.map(({ dataDirectory }) => dataDirectory)),
+  ]);
+  return servers.flatMap((server, index) => {
+    const postmaster = postmasters[index];
+    const processes = tables[index] ?? [];
+    return postmaster === undefined ? [] : [{ ...server, postmaster: postmaster.pid, processes }];
+  });
 }
 
 function thisMachine(): Machine {

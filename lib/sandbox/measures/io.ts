@@ -1,13 +1,8 @@
-import {
-  type LiveServer,
-  type Measure,
-  type MeasureContext,
-  type Measurement,
-  ofEachServer,
-  ofServer,
-} from "./measure.ts";
+import { type LiveServer, type Measure, type Measurement, ofEachServer, ofServer } from "./measure.ts";
 
 interface IoSample {
+  /** Processes that wait for the disk. */
+  waiting: number;
   /** Null: not counted. */
   reads: number | null;
   readMilliseconds: number | null;
@@ -32,34 +27,18 @@ export const io: Measure = {
   start() {
     const samples = new Map<string, IoSample>();
     return (context) =>
-      ofEachServer(context, async (server) => [
-        ...(await queueDepth(context, server)),
-        ...(await latencies(context, server, samples)),
-      ]);
+      ofEachServer(context, async (server) => {
+        const query = context.state.postgresMajor >= 16 ? ioQuery : databaseQuery;
+        const [now] = (await context.ask<IoSample>(server, query)) ?? [];
+        if (now === undefined) return [];
+        const before = samples.get(server.name);
+        samples.set(server.name, now);
+        return [ofServer("DiskQueueDepth", server, now.waiting), ...latencies(server, before, now)];
+      });
   },
 };
 
-async function queueDepth(context: MeasureContext, server: LiveServer): Promise<Measurement[]> {
-  // From 18 on, a session that waits for what an I/O worker does for it would count twice.
-  const [row] =
-    (await context.ask<{ waiting: number }>(
-      server,
-      `select count(*)::int as waiting from pg_stat_activity
-        where wait_event_type = 'IO' and wait_event not like 'Aio%' and pid <> pg_backend_pid()`,
-    )) ?? [];
-  return row === undefined ? [] : [ofServer("DiskQueueDepth", server, row.waiting)];
-}
-
-async function latencies(
-  context: MeasureContext,
-  server: LiveServer,
-  samples: Map<string, IoSample>,
-): Promise<Measurement[]> {
-  const query = context.state.postgresMajor >= 16 ? ioQuery : databaseQuery;
-  const now = (await context.ask<IoSample>(server, query))?.[0];
-  const before = samples.get(server.name);
-  if (now === undefined) return [];
-  samples.set(server.name, now);
+function latencies(server: LiveServer, before: IoSample | undefined, now: IoSample): Measurement[] {
   // A server that has started anew may have counters that begin anew.
   if (before === undefined || before.resetAt !== now.resetAt) return [];
   const read = latency(before.reads, before.readMilliseconds, now.reads, now.readMilliseconds);
@@ -87,8 +66,14 @@ function latency(
   return count === 0 ? 0 : time / 1000 / count;
 }
 
+// From 18 on, a session that waits for what an I/O worker does for it would count twice.
+const waiting = `
+  (select count(*) from pg_stat_activity
+    where wait_event_type = 'IO' and wait_event not like 'Aio%' and pid <> pg_backend_pid())::int as waiting`;
+
 const ioQuery = `
-  select case when current_setting('track_io_timing')::boolean then sum(reads) end::float8 as reads,
+  select ${waiting},
+         case when current_setting('track_io_timing')::boolean then sum(reads) end::float8 as reads,
          sum(read_time)::float8 as "readMilliseconds",
          case when current_setting('track_io_timing')::boolean then sum(writes) end::float8 as writes,
          sum(write_time)::float8 as "writeMilliseconds",
@@ -96,7 +81,8 @@ const ioQuery = `
     from pg_stat_io where object <> 'wal'`;
 
 const databaseQuery = `
-  select case when current_setting('track_io_timing')::boolean then sum(blks_read) end::float8 as reads,
+  select ${waiting},
+         case when current_setting('track_io_timing')::boolean then sum(blks_read) end::float8 as reads,
          sum(blk_read_time)::float8 as "readMilliseconds",
          null::float8 as writes, null::float8 as "writeMilliseconds",
          coalesce(max(stats_reset)::text, '') || pg_postmaster_start_time()::text as "resetAt"

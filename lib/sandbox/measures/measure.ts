@@ -2,8 +2,9 @@ import type { Machine } from "../../alarms/alarm.ts";
 import type { AwsMetricName } from "../../alarms/aws-metrics.ts";
 import type { LogMetricName } from "../../alarms/log-metrics.ts";
 import type { DatabaseConfig } from "../../config/schema.ts";
+import type { ConsoleRow, ConsoleView } from "../../ports/pooler-console.ts";
 import type { SeriesId } from "../alarms/series.ts";
-import type { SandboxState, ServerState } from "../state.ts";
+import type { PoolerState, SandboxState, ServerState } from "../state.ts";
 import type { ServerProcess } from "./process-table.ts";
 
 export interface Measurement {
@@ -31,6 +32,8 @@ export interface MeasureContext {
    * Asks one server as superuser, in the database `postgres`; undefined when it does not answer in time or not at all.
    */
   ask<Row>(server: ServerState, sql: string, values?: readonly unknown[]): Promise<Row[] | undefined>;
+  /** The rows of views of PgBouncer's console; undefined when it does not answer. */
+  askPooler(pooler: PoolerState, views: readonly ConsoleView[]): Promise<ConsoleRow[][] | undefined>;
 }
 
 /** One idea of measuring: some metrics from one source. One file each; `index.ts` lists them. */

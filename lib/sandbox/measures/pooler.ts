@@ -1,8 +1,6 @@
-import { countOf } from "../../pooling/console-rows.ts";
-import { type Pool, readPooler } from "../../pooling/pools.ts";
-import { consoleDatabase, openPoolerConsole } from "../../postgres/pooler-console.ts";
+import { countOf, numberOf } from "../../pooling/console-rows.ts";
+import type { ConsoleRow } from "../../ports/pooler-console.ts";
 import { answersLogin } from "../../postgres/probe.ts";
-import type { PoolerState } from "../state.ts";
 import { type Measure, type Measurement, ofProxy } from "./measure.ts";
 
 /** Totals of all databases since PgBouncer began. */
@@ -21,11 +19,11 @@ const answerMilliseconds = 1_000;
  *   replaces a lost node of a proxy by itself.
  * - `ClientConnections`. AWS and ours: clients that are connected, the console's own left out.
  * - `ProxyDatabaseConnections` (`DatabaseConnections` of the proxy) and `MaxDatabaseConnectionsAllowed`. AWS: of the
- *   one pool that all clients share. Ours: of the fullest pool, as PgBouncer has one for each user; while its reserve
- *   is in use it counts as allowed.
+ *   one pool that all clients share. Ours: of the fullest pool, as PgBouncer has one of `pooling.poolSize` for each
+ *   user; while its reserve is in use it counts as allowed.
  * - `DatabaseConnectionsBorrowLatency`. AWS: mean time to get a database connection. Ours: time that clients waited
- *   over the connections that they got since the previous sample, or the time that one waits now if that is longer. Absent
- *   without a previous sample, and when nothing was borrowed.
+ *   over the connections that they got since the previous sample, or the time that one waits now if that is longer.
+ *   Absent without a previous sample, and when nothing was borrowed.
  *
  * All but the first are absent while PgBouncer does not answer; all are on a machine without it.
  */
@@ -39,17 +37,26 @@ export const pooler: Measure = {
   ],
   start() {
     let previous: WaitSample | undefined;
-    return async ({ state }) => {
+    return async ({ state, config, askPooler }) => {
       const { primary } = state;
       const place = state.poolers?.find(({ name }) => name === primary.name);
       if (place === undefined) return [];
-      const [available, console] = await Promise.all([
+      const [available, views] = await Promise.all([
         bothAnswer(place, primary),
-        readConsole(place).catch(() => undefined),
+        askPooler(place, ["POOLS", "STATS"]),
       ]);
-      const measured = console === undefined ? [] : measurements(place, console, previous);
-      previous = console?.sample;
-      return [ofProxy("AvailabilityPercentage", primary.name, available ? 100 : 0), ...measured];
+      const [pools = [], stats = []] = views ?? [];
+      const sample = views === undefined ? undefined : sampleOf(place.pid, stats);
+      const latency =
+        sample && borrowLatency(previous?.pid === place.pid ? previous : undefined, sample, pools);
+      previous = sample;
+      return [
+        ofProxy("AvailabilityPercentage", primary.name, available ? 100 : 0),
+        ...(views === undefined ? [] : counts(primary.name, pools, config.pooling.poolSize)),
+        ...(latency === undefined
+          ? []
+          : [ofProxy("DatabaseConnectionsBorrowLatency", primary.name, latency)]),
+      ];
     };
   },
 };
@@ -59,58 +66,27 @@ async function bothAnswer(...places: readonly { port: number }[]): Promise<boole
   return (await Promise.all(answers)).every(Boolean);
 }
 
-interface Console {
-  pools: readonly Pool[];
-  sample: WaitSample;
+function sampleOf(pid: number, stats: readonly ConsoleRow[]): WaitSample {
+  const total = (column: string) => stats.reduce((sum, row) => sum + countOf(row, column), 0);
+  return {
+    pid,
+    waitMicroseconds: total("total_wait_time"),
+    // Until 1.23, connections that were given to a client are counted by transactions.
+    borrows: total("total_server_assignment_count") || total("total_xact_count"),
+  };
 }
 
-async function readConsole({ port, pid, statsLogin }: PoolerState): Promise<Console | undefined> {
-  if (statsLogin === undefined) return undefined;
-  const target = { host: "127.0.0.1", port, database: consoleDatabase, ...statsLogin };
-  const console = await openPoolerConsole(
-    { ...target, connectTimeoutMilliseconds: answerMilliseconds },
-    { queryTimeoutMilliseconds: answerMilliseconds },
-  );
-  try {
-    const { pools } = await readPooler(console);
-    const all = (await console.show("STATS")) ?? [];
-    const rows = all.filter(({ database }) => database !== consoleDatabase);
-    const total = (column: string) => rows.reduce((sum, row) => sum + countOf(row, column), 0);
-    const sample = {
-      pid,
-      waitMicroseconds: total("total_wait_time"),
-      // Until 1.23, connections that were given to a client are counted by transactions.
-      borrows: total("total_server_assignment_count") || total("total_xact_count"),
-    };
-    return { pools, sample };
-  } finally {
-    await console.close();
-  }
-}
+const serverColumns = ["sv_active", "sv_idle", "sv_used", "sv_tested", "sv_login"];
 
-function measurements(
-  { name, pid }: PoolerState,
-  { pools, sample }: Console,
-  previous: WaitSample | undefined,
-): Measurement[] {
-  const clients = pools.reduce((sum, pool) => sum + pool.clients.active + pool.clients.waiting, 0);
-  const latency = borrowLatency(previous?.pid === pid ? previous : undefined, sample, pools);
+function counts(name: string, pools: readonly ConsoleRow[], poolSize: number): Measurement[] {
+  const sum = (row: ConsoleRow, columns: readonly string[]) =>
+    columns.reduce((total, column) => total + numberOf("POOLS", row, column), 0);
+  const clients = pools.reduce((total, row) => total + sum(row, ["cl_active", "cl_waiting"]), 0);
+  const fullest = Math.max(0, ...pools.map((row) => sum(row, serverColumns)));
   return [
     ofProxy("ClientConnections", name, clients),
-    ...fullest(name, pools),
-    ...(latency === undefined ? [] : [ofProxy("DatabaseConnectionsBorrowLatency", name, latency)]),
-  ];
-}
-
-function fullest(name: string, pools: readonly Pool[]): Measurement[] {
-  const filled = pools.flatMap(({ size, servers: { total } }) =>
-    size === null || size === 0 ? [] : [{ used: total, allowed: Math.max(size, total), share: total / size }],
-  );
-  const [first] = filled.sort((a, b) => b.share - a.share);
-  if (first === undefined) return [];
-  return [
-    ofProxy("ProxyDatabaseConnections", name, first.used),
-    ofProxy("MaxDatabaseConnectionsAllowed", name, first.allowed),
+    ofProxy("ProxyDatabaseConnections", name, fullest),
+    ofProxy("MaxDatabaseConnectionsAllowed", name, Math.max(poolSize, fullest)),
   ];
 }
 
@@ -118,12 +94,14 @@ function fullest(name: string, pools: readonly Pool[]): Measurement[] {
 function borrowLatency(
   before: WaitSample | undefined,
   now: WaitSample,
-  pools: readonly Pool[],
+  pools: readonly ConsoleRow[],
 ): number | undefined {
-  const longest = Math.max(0, ...pools.map(({ maxWaitSeconds }) => maxWaitSeconds * 1e6));
-  if (before === undefined) return longest > 0 ? longest : undefined;
-  const borrows = now.borrows - before.borrows;
-  const waited = now.waitMicroseconds - before.waitMicroseconds;
+  const longest = Math.max(
+    0,
+    ...pools.map((row) => countOf(row, "maxwait") * 1e6 + countOf(row, "maxwait_us")),
+  );
+  const borrows = now.borrows - (before?.borrows ?? now.borrows);
+  const waited = now.waitMicroseconds - (before?.waitMicroseconds ?? now.waitMicroseconds);
   if (borrows <= 0 && waited <= 0) return longest > 0 ? longest : undefined;
   // A transaction counts when its connection is given back, a wait before.
   return Math.max(longest, waited / Math.max(1, borrows));

@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { platform } from "node:os";
 import { promisify } from "node:util";
-import { serverProcesses } from "../processes.ts";
+import { processesOfServers } from "../processes.ts";
 
 /** One process of a server at one moment. */
 export interface ServerProcess {
@@ -19,13 +19,13 @@ export interface ServerProcess {
 }
 
 /**
- * The processes of the server on this data directory. Elsewhere than on Linux they come from `ps`: then CPU time of
- * ended children is missing and all memory is taken for private. None when they cannot be read.
+ * The processes of the servers on these data directories, in their order. Elsewhere than on Linux they come from `ps`:
+ * then CPU time of ended children is missing and all memory is taken for private. None when they cannot be read.
  */
-export async function processTable(dataDirectory: string): Promise<ServerProcess[]> {
-  const pids = await serverProcesses(dataDirectory).catch((): number[] => []);
-  if (platform() === "linux") return pids.flatMap((pid) => fromProc(pid) ?? []);
-  return fromPs(pids).catch(() => []);
+export async function processTables(dataDirectories: readonly string[]): Promise<ServerProcess[][]> {
+  const pids = await processesOfServers(dataDirectories).catch(() => dataDirectories.map((): number[] => []));
+  if (platform() === "linux") return pids.map((all) => all.flatMap((pid) => fromProc(pid) ?? []));
+  return Promise.all(pids.map((all) => fromPs(all).catch(() => [])));
 }
 
 /** USER_HZ, which is 100 on every architecture that Node.js runs on. */

@@ -21,28 +21,47 @@ export function ballastFile({ dataDirectory }: Pick<ServerState, "dataDirectory"
  */
 export const storage: Measure = {
   metrics: ["FreeStorageSpace", "TransactionLogsDiskUsage", "ReplicationSlotDiskUsage"],
-  start:
-    () =>
-    async ({ state, config, servers }) => {
+  start() {
+    const unchanging: Known = new Map();
+    return async ({ state, config, servers }) => {
       const primary = servers.find(({ name }) => name === state.primary.name);
       if (primary === undefined) return [];
       const { dataDirectory } = primary;
-      const used = sizeOf(dataDirectory) + tablespaces(dataDirectory) + beside(dataDirectory);
+      const used = sizeOf(dataDirectory, unchanging) + tablespaces(dataDirectory) + beside(dataDirectory);
       const allocated = storageBytes(config.database.storageGigabytes);
       return [
         ofServer("FreeStorageSpace", primary, Math.max(0, allocated - used)),
         ofServer("TransactionLogsDiskUsage", primary, sizeOf(join(dataDirectory, "pg_wal"))),
         ofServer("ReplicationSlotDiskUsage", primary, sizeOf(join(dataDirectory, "pg_replslot"))),
       ];
-    },
+    };
+  },
 };
 
+/** Sizes of directories by path, with the time at which a file last came or went. */
+type Known = Map<string, { size: number; changedAt: number }>;
+
+/** Databases that initdb makes (FirstNormalObjectId): nobody writes there, and they have most of the files. */
+const initialDatabase = /\/base\/(\d+)$/;
+const firstNormalObjectId = 16_384;
+
 /** Synchronous, as a few thousand small answers take a fraction of the time that way. Links are not followed. */
-function sizeOf(directory: string): number {
+function sizeOf(directory: string, unchanging?: Known): number {
+  const database = Number(initialDatabase.exec(directory)?.[1]);
+  if (unchanging === undefined || !(database < firstNormalObjectId)) return look(directory, unchanging);
+  const changedAt = statSync(directory, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const known = unchanging.get(directory);
+  if (known?.changedAt === changedAt) return known.size;
+  const size = look(directory, unchanging);
+  unchanging.set(directory, { size, changedAt });
+  return size;
+}
+
+function look(directory: string, unchanging: Known | undefined): number {
   let total = 0;
   for (const entry of entriesOf(directory)) {
     const path = join(directory, entry.name);
-    if (entry.isDirectory()) total += sizeOf(path);
+    if (entry.isDirectory()) total += sizeOf(path, unchanging);
     else if (entry.isFile()) total += fileSize(path);
   }
   return total;

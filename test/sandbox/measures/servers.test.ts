@@ -8,7 +8,7 @@ import type { Session } from "../../../lib/ports/databases.ts";
 import { connect } from "../../../lib/postgres/connect.ts";
 import { restartServer } from "../../../lib/sandbox/cluster.ts";
 import { ballastFile, createMeasurer, type Measurer } from "../../../lib/sandbox/measures/index.ts";
-import { clockSeconds, fromPs, processTable } from "../../../lib/sandbox/measures/process-table.ts";
+import { clockSeconds, fromPs, processTables } from "../../../lib/sandbox/measures/process-table.ts";
 import { serverProcesses } from "../../../lib/sandbox/processes.ts";
 import { crashServer } from "../../../lib/sandbox/server.ts";
 import { eventually } from "../../checks/helpers.ts";
@@ -284,7 +284,7 @@ describe("measures of the servers", () => {
 
   it.skipIf(!hasPs)("reads from ps what /proc has, where there is no /proc", async () => {
     const { dataDirectory } = sandbox.state.primary;
-    const direct = await processTable(dataDirectory);
+    const [direct = []] = await processTables([dataDirectory]);
     const listed = await fromPs(direct.map(({ pid }) => pid));
     expect(listed.map(({ pid }) => pid).sort()).toEqual(direct.map(({ pid }) => pid).sort());
     for (const { pid, privateBytes } of listed) {
