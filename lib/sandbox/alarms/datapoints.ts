@@ -1,5 +1,5 @@
 import type { Alarm, AlarmSource, Comparison, MetricReference, Statistic } from "../../alarms/alarm.ts";
-import { type Datum, type SeriesStore, seriesOfReference, type Writers } from "./series.ts";
+import { type Datum, type SeriesId, type SeriesStore, seriesOfReference, type Writers } from "./series.ts";
 
 /** The metric of one period, with its statistic. */
 export interface Datapoint {
@@ -41,7 +41,7 @@ export function datapointsOf(
     periods: evaluationPeriods + periodsBeyond,
   };
   const valuesOf = (reference: MetricReference) => {
-    const series = seriesOfReference(reference, alarm, writers).map((id) =>
+    const series = knownSeries(reference, alarm, writers).map((id) =>
       statisticsOf(store.between(id, startOf(window), window.end), alarm.statistic, window),
     );
     return worstOf(series, alarm.comparison);
@@ -51,6 +51,24 @@ export function datapointsOf(
     value,
     breaching: value !== undefined && isBeyond(value, alarm.comparison, alarm.threshold),
   }));
+}
+
+interface KnownSeries {
+  writers: Writers | undefined;
+  ids: readonly SeriesId[];
+}
+
+/** By alarm and reference: the same are asked for each minute, and the writers are almost always the same. */
+const known = new WeakMap<Alarm, Map<MetricReference, KnownSeries>>();
+
+function knownSeries(reference: MetricReference, alarm: Alarm, writers?: Writers): readonly SeriesId[] {
+  const ofAlarm = known.get(alarm) ?? new Map<MetricReference, KnownSeries>();
+  known.set(alarm, ofAlarm);
+  const found = ofAlarm.get(reference);
+  if (found !== undefined && found.writers === writers) return found.ids;
+  const ids = seriesOfReference(reference, alarm, writers);
+  ofAlarm.set(reference, { writers, ids });
+  return ids;
 }
 
 interface Window {

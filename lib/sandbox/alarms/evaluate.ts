@@ -46,10 +46,7 @@ export function stateOf(
   { timing: { evaluationPeriods, datapointsToAlarm }, missingData }: Pick<Alarm, "timing" | "missingData">,
   previous: AlarmState,
 ): AlarmState {
-  const real = range
-    .map((point, index) => ({ ...point, age: range.length - index }))
-    .filter(({ value }) => value !== undefined)
-    .slice(-evaluationPeriods);
+  const real = range.filter(({ value }) => value !== undefined).slice(-evaluationPeriods);
   const filled = evaluationPeriods - real.length;
   const breaching = real.filter((point) => point.breaching).length;
   const reached = (count: number): AlarmState => (count >= datapointsToAlarm ? "ALARM" : "OK");
@@ -60,8 +57,9 @@ export function stateOf(
   // "Avoiding premature transitions to alarm state": only breaching datapoints, too few of them, and the oldest of
   // them at least as old as datapointsToAlarm. A younger one may be followed by one that is not breaching; the page's
   // earlier edition has `- - - - X` as insufficient data, and nothing in today's says otherwise.
-  const oldest = real[0]?.age ?? 0;
-  return oldest >= datapointsToAlarm ? "ALARM" : "INSUFFICIENT_DATA";
+  const [oldest] = real;
+  const age = oldest === undefined ? 0 : range.length - range.indexOf(oldest);
+  return age >= datapointsToAlarm ? "ALARM" : "INSUFFICIENT_DATA";
 }
 
 const beyond: Record<Comparison, string> = {

@@ -56,9 +56,16 @@ export function memorySeries(options: { keepMilliseconds?: number } = {}): Serie
   };
 }
 
-function keyOf({ from, metric, dimensions }: SeriesId): string {
-  const sorted = Object.entries(dimensions).sort(([one], [other]) => (one < other ? -1 : 1));
-  return JSON.stringify([from, metric, sorted]);
+/** The evaluator asks with the same objects each minute. */
+const keys = new WeakMap<SeriesId, string>();
+
+function keyOf(id: SeriesId): string {
+  const known = keys.get(id);
+  if (known !== undefined) return known;
+  const sorted = Object.entries(id.dimensions).sort(([one], [other]) => (one < other ? -1 : 1));
+  const key = JSON.stringify([id.from, id.metric, sorted]);
+  keys.set(id, key);
+  return key;
 }
 
 /** Index of the first datum at this time or later. */
