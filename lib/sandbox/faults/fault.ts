@@ -1,4 +1,4 @@
-import { type DatabaseConfig, databaseConfigSchema } from "../../config/schema.ts";
+import type { DatabaseConfig } from "../../config/schema.ts";
 import type { Json } from "../../json.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { SandboxState } from "../state.ts";
@@ -53,7 +53,9 @@ export interface Fault {
   repair(context: FaultContext): Promise<FaultResult>;
 }
 
-/** The configuration of the sandbox. */
-export function configOf({ config }: Pick<FaultContext, "config">): Pick<DatabaseConfig, "database"> {
-  return config ?? databaseConfigSchema.parse({});
+/** In gigabytes: what is allocated, and the most that it may grow to. */
+export function storageOf({
+  config,
+}: FaultContext): Pick<DatabaseConfig["database"], "storageGigabytes" | "maxStorageGigabytes"> {
+  return config?.database ?? { storageGigabytes: 100, maxStorageGigabytes: 500 };
 }

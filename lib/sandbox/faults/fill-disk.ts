@@ -2,7 +2,7 @@ import { storageBytes } from "../../alarms/alarm.ts";
 import { bytesText } from "../../words.ts";
 import { ballastFile } from "../measures/storage.ts";
 import { ballastBytes, makeBallast, removeBallast } from "./ballast.ts";
-import { configOf, type Fault } from "./fault.ts";
+import { type Fault, storageOf } from "./fault.ts";
 
 /** Left free of the allocated storage: less than any limit of the alarm but the smallest. */
 const freeShare = 0.02;
@@ -20,7 +20,7 @@ export const fillDisk: Fault = {
       const message = `${file} shows ${bytesText(present)} already`;
       return { outcome: "already-applied", message, details: { file, bytes: present } };
     }
-    const bytes = Math.floor(storageBytes(configOf(context).database.storageGigabytes) * (1 - freeShare));
+    const bytes = Math.floor(storageBytes(storageOf(context).storageGigabytes) * (1 - freeShare));
     await makeBallast(state, file, bytes);
     return {
       outcome: "applied",

@@ -1,7 +1,7 @@
 import { storageBytes } from "../../alarms/alarm.ts";
 import { bytesText } from "../../words.ts";
 import { ballastBytes, makeBallast, removeBallast } from "./ballast.ts";
-import { configOf, type Fault } from "./fault.ts";
+import { type Fault, storageOf } from "./fault.ts";
 import { fileInDatabase } from "./outgrow-storage.ts";
 import { restorePastDays, rewritePastDays } from "./past-days.ts";
 
@@ -24,7 +24,7 @@ export const growStorage: Fault = {
       const message = `the database has grown by ${bytesText(present)} already`;
       return { outcome: "already-applied", message, details: { file, bytes: present } };
     }
-    const bytes = Math.floor(storageBytes(configOf(context).database.storageGigabytes) * share);
+    const bytes = Math.floor(storageBytes(storageOf(context).storageGigabytes) * share);
     await rewritePastDays(state, name, (daysAgo, { databaseBytes }) => ({
       databaseBytes: databaseBytes + (bytes * (daysOfGrowth - daysAgo)) / daysOfGrowth,
     }));

@@ -3,7 +3,7 @@ import { storageBytes } from "../../alarms/alarm.ts";
 import { bytesText } from "../../words.ts";
 import type { SandboxState } from "../state.ts";
 import { ballastBytes, makeBallast, removeBallast } from "./ballast.ts";
-import { configOf, type Fault, type FaultContext } from "./fault.ts";
+import { type Fault, type FaultContext, storageOf } from "./fault.ts";
 import { withSuperuser } from "./held-sessions.ts";
 
 /**
@@ -50,5 +50,5 @@ export const outgrowStorage: Fault = {
 function wanted(context: FaultContext): number {
   const { argument } = context;
   if (argument !== undefined) return storageBytes(Number(argument));
-  return storageBytes(configOf(context).database.maxStorageGigabytes);
+  return storageBytes(storageOf(context).maxStorageGigabytes);
 }

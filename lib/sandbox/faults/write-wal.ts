@@ -29,6 +29,15 @@ export async function giveBackWal(session: Session): Promise<void> {
   }
   try {
     await session.query("select pg_reload_conf()");
+    // The checkpointer has to know before its first checkpoint: what that one keeps for later is not given back.
+    for (let attempt = 0; attempt < 100; attempt++) {
+      const known = await session.query(
+        "select 1 from pg_settings where name = 'max_wal_size' and sourcefile like '%postgresql.auto.conf'",
+      );
+      if (known.length > 0) break;
+      await delay(10);
+    }
+    await delay(200);
     for (let attempt = 0; attempt < 25; attempt++) {
       if (attempt === 0) await session.query("select pg_switch_wal()");
       await session.query("checkpoint");
