@@ -1,19 +1,22 @@
 import type { Alarm } from "../alarms/alarm.ts";
 import type { Look } from "../alarms/page/look.ts";
 import { composePage, type Page } from "../alarms/page/page.ts";
-import { pageSubject, pageText } from "../alarms/page/text.ts";
 import { lookAt, lookMilliseconds } from "../checks/looks/look-at.ts";
+import { systemClock } from "../clock.ts";
 import type { JobConfig } from "../config/schema.ts";
 import { errorMessage } from "../errors.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { Session, SessionOptions } from "../ports/databases.ts";
 import type { Ports } from "../ports/index.ts";
-import type { Notification } from "../ports/notifications.ts";
 
 /** Where docs/runbook.md is, beside the package. */
 export const defaultRunbook = "docs/runbook.md";
 
 /** What is looked at: a database, and the replica that an alarm is about. */
-export type LookPorts = Pick<Ports, "primary" | "replicas">;
+export type LookPorts = Pick<Ports, "primary" | "replicas"> & Partial<Pick<Ports, "clock">>;
+
+/** What a look has to know of an alarm. */
+export type LookedAt = Pick<Alarm, "entry" | "subject" | "look">;
 
 type Connect = (options: SessionOptions) => Promise<Session>;
 
@@ -21,16 +24,17 @@ type Connect = (options: SessionOptions) => Promise<Session>;
  * Looks for the cause of an alarm, as pgkeep_monitoring, at the primary; for an alarm about one replica at that one
  * too. Never throws: why a server could not be reached is a finding like any other.
  */
-export async function lookFor(ports: LookPorts, config: JobConfig, alarm: Alarm): Promise<Look> {
-  const lookedAt = new Date();
+export async function lookFor(ports: LookPorts, config: JobConfig, alarm: LookedAt): Promise<Look> {
+  const clock = ports.clock ?? systemClock;
+  const lookedAt = clock.now();
   if (alarm.look.length === 0) return { lookedAt: lookedAt.toISOString(), findings: [], unseen: [] };
   const { primary } = ports;
   const replica = await replicaOf(ports, alarm);
   const looks = await Promise.all([
-    ...(replica === undefined ? [] : [lookThrough(replica.connect, replica.name, config, alarm)]),
+    ...(replica === undefined ? [] : [lookThrough(replica.connect, replica.name, config, alarm, clock)]),
     ...(primary === undefined
       ? []
-      : [lookThrough((options) => primary.connect(options), "the primary", config, alarm)]),
+      : [lookThrough((options) => primary.connect(options), "the primary", config, alarm, clock)]),
   ]);
   return {
     lookedAt: lookedAt.toISOString(),
@@ -41,7 +45,7 @@ export async function lookFor(ports: LookPorts, config: JobConfig, alarm: Alarm)
 
 async function replicaOf(
   { replicas }: LookPorts,
-  { subject }: Alarm,
+  { subject }: LookedAt,
 ): Promise<{ name: string; connect: Connect } | undefined> {
   if (replicas === undefined || subject === undefined) return undefined;
   if (subject.kind !== "replica" && subject.kind !== "reader" && subject.kind !== "server") return undefined;
@@ -50,8 +54,14 @@ async function replicaOf(
   return found && { name: found.name, connect: (options) => found.connect(options) };
 }
 
-async function lookThrough(connect: Connect, server: string, config: JobConfig, alarm: Alarm): Promise<Look> {
-  const now = new Date();
+async function lookThrough(
+  connect: Connect,
+  server: string,
+  config: JobConfig,
+  alarm: LookedAt,
+  clock: Pick<Clock, "now">,
+): Promise<Look> {
+  const now = clock.now();
   const signal = AbortSignal.timeout(lookMilliseconds);
   let session: Session;
   try {
@@ -60,7 +70,7 @@ async function lookThrough(connect: Connect, server: string, config: JobConfig, 
     return unreachable(now, server, error);
   }
   try {
-    const look = await lookAt(session, config, alarm, { now });
+    const look = await lookAt(session, config, alarm, { clock });
     return server === "the primary" ? look : { ...look, findings: look.findings.map(named(server)) };
   } finally {
     await session.close().catch(() => {});
@@ -123,9 +133,4 @@ export async function explain(request: {
   const look = to === "OK" ? undefined : await lookFor(ports, config, alarm);
   const change = { state: to === "OK" ? "ok" : "alarm", since, value: evaluation.value } as const;
   return composePage({ alarm, config, transition: change, look, runbook });
-}
-
-/** The page as a message: what to send of it where only a subject and a text can be shown. */
-export function pageNotification(page: Page): Notification & { page: Page } {
-  return { severity: page.severity, subject: pageSubject(page), body: pageText(page), page };
 }

@@ -1,6 +1,8 @@
 import { type Look, type LookName, lookedAtChecks, type shortLooks } from "../../alarms/page/look.ts";
+import { systemClock } from "../../clock.ts";
 import type { JobConfig } from "../../config/schema.ts";
 import { errorMessage, PgkeepError } from "../../errors.ts";
+import type { Clock } from "../../ports/clock.ts";
 import type { Session } from "../../ports/databases.ts";
 import type { Check } from "../check.ts";
 import { checkHealth } from "../health.ts";
@@ -43,8 +45,8 @@ const looks: Record<(typeof shortLooks)[number], ShortLook> = {
 export interface LookOptions {
   /** Default: {@link lookMilliseconds}. */
   milliseconds?: number;
-  /** Default: the machine's clock. */
-  now?: Date;
+  /** Default: the machine's. */
+  clock?: Pick<Clock, "now">;
 }
 
 /**
@@ -58,14 +60,15 @@ export async function lookAt(
   alarm: LookContext["alarm"] & { look: readonly LookName[] },
   options: LookOptions = {},
 ): Promise<Look> {
-  const now = options.now ?? new Date();
+  const clock = options.clock ?? systemClock;
+  const lookedAt = clock.now().toISOString();
   const deadline = performance.now() + (options.milliseconds ?? lookMilliseconds);
   const clues: Clue[] = [];
   const unseen: string[] = [];
   try {
     const previous = await within(deadline, prepare(session));
     for (const name of alarm.look) {
-      const seen = await within(deadline, one(name, { session, config, alarm }, now, previous)).catch(
+      const seen = await within(deadline, one(name, { session, config, alarm }, clock.now(), previous)).catch(
         (error: unknown) => {
           if (endsTheLook(error)) throw error;
           return { clues: [], unseen: `${name}: ${errorMessage(error)}` };
@@ -77,7 +80,7 @@ export async function lookAt(
   } catch (error) {
     unseen.push(error instanceof OutOfTime ? "the look took too long and was given up" : errorMessage(error));
   }
-  return { lookedAt: now.toISOString(), findings: ranked(clues), unseen };
+  return { lookedAt, findings: ranked(clues), unseen };
 }
 
 async function prepare(session: Session): Promise<PreviousSample> {

@@ -1,7 +1,7 @@
 import { versionText } from "../../postgres/versions.ts";
 import { countText, durationText } from "../../words.ts";
 import { scalars } from "./clues-of-finding.ts";
-import { rankOf, type ShortLook } from "./short-look.ts";
+import { type Clue, rankOf, type ShortLook } from "./short-look.ts";
 
 /** A server that was started in the last quarter of an hour says why it did not answer. */
 const recentStartSeconds = 900;
@@ -37,7 +37,6 @@ export const lookAtReachability: ShortLook = async ({ session }) => {
 };
 
 interface Run {
-  job: string;
   startedAt: Date;
   outcome: string;
   reason: string | null;
@@ -45,50 +44,69 @@ interface Run {
   succeededSeconds: number | null;
 }
 
-/** What the last run of the alarm's job said; one of the last day that failed before others. @throws PgkeepError when the table of runs may not be read */
+/** A run that lasts this long is no longer one that has just begun. */
+const longRunSeconds = 60;
+
+/**
+ * What the last run of the alarm's job said: one of the last day that failed before others, unless one has succeeded
+ * since and the alarm is not about failures; and the run that is under way. @throws PgkeepError when the table of
+ * runs may not be read
+ */
 export const lookAtJobs: ShortLook = async ({ session, alarm }) => {
   const job = alarm.subject?.kind === "job" ? alarm.subject.name : "check-health";
-  const [run] = await session.query<Run>(
-    `select job, started_at as "startedAt", outcome, reason,
+  const runs = await session.query<Run>(
+    `with runs as (
+       select started_at, outcome, reason,
+              outcome = 'failed' and started_at > clock_timestamp() - interval '1 day' and ($2 or not exists (
+                select from pgkeep.job_run later
+                 where later.job = $1 and later.outcome = 'succeeded' and later.started_at > r.started_at)) as failed
+         from pgkeep.job_run r where job = $1)
+     select started_at as "startedAt", outcome, reason,
             extract(epoch from clock_timestamp() - started_at)::float8 as "ageSeconds",
             (select extract(epoch from clock_timestamp() - max(finished_at))::float8 from pgkeep.job_run s
               where s.job = $1 and s.outcome = 'succeeded') as "succeededSeconds"
-       from pgkeep.job_run where job = $1 order by (outcome = 'failed' and started_at > clock_timestamp() - interval '1 day') desc, started_at desc limit 1`,
-    [job],
+       from ((select *, 1 as place from (select * from runs order by started_at desc limit 1) newest where outcome = 'running')
+             union all
+             (select *, 2 from runs where outcome <> 'running' order by failed desc, started_at desc limit 1)) told
+      order by place`,
+    [job, alarm.entry.endsWith("-failed")],
   );
-  if (run === undefined) {
-    return {
-      clues: [
-        {
-          from: "jobs",
-          rank: rankOf("medium"),
-          text: `no run of ${job} is recorded: nothing starts it`,
-          evidence: scalars({ job }),
-        },
-      ],
-    };
-  }
-  const { outcome, reason, ageSeconds, succeededSeconds, startedAt } = run;
-  const last =
-    succeededSeconds === null ? "it never succeeded" : `last success ${durationText(succeededSeconds)} ago`;
-  const why = reason === null ? "" : `: ${reason.slice(0, reasonCharacters)}`;
+  const isUnderWay = runs[0]?.outcome === "running";
+  // What ended well before does not explain why this one does not end.
+  const told = isUnderWay
+    ? runs.filter(({ outcome }) => outcome === "running" || outcome === "failed")
+    : runs;
+  if (told.length > 0) return { clues: told.map((run) => clueOfRun(job, run)) };
   return {
     clues: [
       {
         from: "jobs",
-        rank: rankOf(outcome === "failed" ? "high" : "medium"),
-        text: `the run of ${job} that began ${durationText(ageSeconds)} ago ${phrases[outcome] ?? outcome}${why}; ${last}`,
-        evidence: scalars({
-          job,
-          outcome,
-          startedAt: startedAt.toISOString(),
-          reason: reason?.slice(0, reasonCharacters) ?? null,
-          succeededSecondsAgo: succeededSeconds === null ? null : Math.round(succeededSeconds),
-        }),
+        rank: rankOf("medium"),
+        text: `no run of ${job} is recorded: nothing starts it`,
+        evidence: scalars({ job }),
       },
     ],
   };
 };
+
+function clueOfRun(job: string, { outcome, reason, ageSeconds, succeededSeconds, startedAt }: Run): Clue {
+  const last =
+    succeededSeconds === null ? "it never succeeded" : `last success ${durationText(succeededSeconds)} ago`;
+  const why = reason === null ? "" : `: ${reason.slice(0, reasonCharacters)}`;
+  const isGrave = outcome === "failed" || (outcome === "running" && ageSeconds > longRunSeconds);
+  return {
+    from: "jobs",
+    rank: rankOf(isGrave ? "high" : "medium"),
+    text: `the run of ${job} that began ${durationText(ageSeconds)} ago ${phrases[outcome] ?? outcome}${why}; ${last}`,
+    evidence: scalars({
+      job,
+      outcome,
+      startedAt: startedAt.toISOString(),
+      reason: reason?.slice(0, reasonCharacters) ?? null,
+      succeededSecondsAgo: succeededSeconds === null ? null : Math.round(succeededSeconds),
+    }),
+  };
+}
 
 const phrases: Record<string, string> = {
   failed: "failed",

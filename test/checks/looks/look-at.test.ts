@@ -286,6 +286,44 @@ describe.each(majors)("a look at the time of an alarm on PostgreSQL %i", (major)
     expect(unseen).toEqual([expect.stringContaining("server's log")]);
   });
 
+  it("tells of a run that does not end, and of a failure only while nothing has succeeded since", async () => {
+    const { config, names, as } = await shop();
+    const runs = (...rows: string[]) =>
+      as(undefined, async (session) => {
+        await session.query("delete from pgkeep.job_run where job = 'vacuum'");
+        await session.query(
+          `insert into pgkeep.job_run (id, job, started_at, finished_at, outcome, reason)
+           select 'vacuum ' || id, 'vacuum', now() - hours * interval '1 hour', case when outcome <> 'running' then now() end, outcome, reason
+             from (values ${rows.join(", ")}) as given (id, hours, outcome, reason)`,
+        );
+      });
+    const told = async (entry: string) => {
+      const subject = { kind: "job", name: "vacuum", periodSeconds: 86_400, recorded: true } as const;
+      const { findings } = await as(names.monitoring, (session) =>
+        lookAt(session, config, { entry, subject, look: ["jobs"] }),
+      );
+      return findings.map(({ text }) => text.replace(/; last .*|; it .*/, ""));
+    };
+    const failed = "('a', 9, 'failed', 'no room')";
+    const failure = "the run of vacuum that began 9 h 0 min ago failed: no room";
+    const endless = "the run of vacuum that began 2 h 0 min ago has not ended";
+    const done = "the run of vacuum that began 5 h 0 min ago succeeded";
+    await runs(failed, "('b', 5, 'succeeded', null)");
+    expect(await told("job-overdue")).toEqual([done]);
+    expect(await told("job-failed")).toEqual([failure]);
+    await runs(failed, "('b', 5, 'succeeded', null)", "('c', 2, 'running', null)");
+    expect(await told("job-overdue")).toEqual([endless]);
+    await runs(failed, "('c', 2, 'running', null)");
+    expect(await told("job-overdue")).toEqual([endless, failure]);
+    await runs(failed, "('c', 0, 'running', null)");
+    expect((await told("job-overdue"))[0]).toBe(failure);
+    // Killed, and nobody has noticed: a later one was done.
+    await runs("('c', 8, 'running', null)", "('b', 5, 'succeeded', null)");
+    expect(await told("job-overdue")).toEqual([done]);
+    await runs("('c', 2, 'running', null)");
+    expect(await told("job-overdue")).toEqual([endless]);
+  });
+
   it("says everything of every entry's look that it cannot see, and throws nothing", async () => {
     const all = [...new Set(catalogue.flatMap((entry) => entry.look))];
     const whole = await look(all, 30_000);

@@ -1,6 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { alarmsFor } from "../../../lib/alarms/catalogue.ts";
 import type { MetricName } from "../../../lib/alarms/metrics.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import type { DatabaseConfig } from "../../../lib/config/schema.ts";
@@ -8,6 +9,7 @@ import type { Environment } from "../../../lib/environment.ts";
 import { UsageError } from "../../../lib/errors.ts";
 import { applyInstall } from "../../../lib/install/apply.ts";
 import { roleNames } from "../../../lib/install/role-names.ts";
+import { lookFor } from "../../../lib/jobs/explain-alarm.ts";
 import { jobNamed, jobs } from "../../../lib/jobs/index.ts";
 import type { JobResult } from "../../../lib/jobs/job.ts";
 import { runJob } from "../../../lib/jobs/runner.ts";
@@ -22,6 +24,7 @@ import { HeldSessions } from "../../../lib/sandbox/faults/held-sessions.ts";
 import { faults, runFault } from "../../../lib/sandbox/faults/index.ts";
 import { scheduledJobs } from "../../../lib/sandbox/faults/jobs.ts";
 import { startScheduler } from "../../../lib/sandbox/scheduler.ts";
+import { contextOf } from "../../alarms/contexts.ts";
 import { configFor } from "../../helpers/config.ts";
 import { allMajors, defaultMajor } from "../../helpers/postgres.ts";
 
@@ -103,6 +106,14 @@ class InstalledSandbox {
         datum.name === name &&
         Object.entries(dimensions).every(([key, value]) => datum.dimensions[key] === value),
     )?.value;
+  }
+
+  /** What somebody is told of the cause when this alarm fires now. */
+  async causes(name: string): Promise<string[]> {
+    const alarm = alarmsFor(contextOf(this.config)).find((one) => one.name === name);
+    if (alarm === undefined) throw new Error(`there is no alarm ${name}`);
+    const { findings, unseen } = await lookFor(this.environment.ports, this.config, alarm);
+    return [...findings.map(({ text }) => text), ...unseen];
   }
 
   async rows<Row>(sql: string): Promise<Row[]> {
@@ -226,6 +237,9 @@ describe.each(outermost)(
               "select outcome from pgkeep.job_run where job = 'check-recovery' and finished_at is null",
             ),
           ).toEqual([{ outcome: "running" }]);
+          expect(await sandbox.causes("job-absent-check-recovery")).toContainEqual(
+            expect.stringMatching(/^the run of check-recovery .* has not ended/),
+          );
           await succeeds("vacuum");
         },
         async () => {
@@ -315,6 +329,9 @@ describe.each(outermost)(
             error: { message: expect.stringContaining("takes no new backup") },
           });
           expect(sandbox.measured("JobFailed", { Job: "back-up" })).toBe(1);
+          expect(await sandbox.causes("backup-failed")).toContainEqual(
+            expect.stringMatching(/failed: the place for backups takes no new backup/),
+          );
         },
         () => succeeds("back-up", asked),
       );
@@ -342,6 +359,9 @@ describe.each(outermost)(
         async ({ details }) => {
           await sandbox.run("check-health");
           expect(sandbox.measured("InvalidIndexes")).toBe(1);
+          expect(await sandbox.causes("invalid-indexes")).toContainEqual(
+            expect.stringMatching(/"pgkeep_fault_\w+" of "shop"."reviews" is invalid/),
+          );
           expect(
             await sandbox.rows(
               `select indisvalid, indisready from pg_index where indexrelid = 'shop.${details.index as string}'::regclass`,
@@ -374,6 +394,9 @@ describe.each(outermost)(
           expect(looked.reason).toContain("table pgkeep_fault.damaged is damaged");
           expect(looked.outcome).toBe("failed");
           expect(sandbox.measured("CorruptObjects")).toBeGreaterThanOrEqual(1);
+          expect(await sandbox.causes("corrupt-objects")).toContainEqual(
+            expect.stringMatching(/^table pgkeep_fault.damaged is damaged/),
+          );
           expect(await sandbox.rows("select count(*)::int as products from shop.products")).toHaveLength(1);
         },
         async () => {
@@ -404,6 +427,9 @@ describe.each(outermost)(
           const left = (sandbox.measured("CertificateLifeSeconds") ?? Number.NaN) / day;
           expect(left).toBeGreaterThan(2.9);
           expect(left).toBeLessThanOrEqual(3);
+          expect(await sandbox.causes("certificate-expiry")).toContainEqual(
+            expect.stringMatching(/expires in (2 d 23|3 d 0) h/),
+          );
           // Another process of the same user; and who asked for no TLS before needs none now.
           const { primary } = sandboxEnvironment(sandbox.cluster.state, sandbox.config).ports;
           const session = await primary?.connect({ role: "monitoring" });
@@ -451,6 +477,9 @@ describe.each(outermost)(
           await healthy();
           expect(sandbox.measured("ClockSkewSeconds")).toBeGreaterThan(29);
           expect(sandbox.measured("ClockSkewSeconds")).toBeLessThan(31);
+          expect(await sandbox.causes("clock-skew")).toContainEqual(
+            expect.stringMatching(/^the server.s clock is \d+ s behind the one here$/),
+          );
         },
         async () => {
           await healthy();
