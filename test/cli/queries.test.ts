@@ -1,14 +1,40 @@
+import { spawn, spawnSync } from "node:child_process";
 import { afterEach, describe, expect, it } from "vitest";
 import { maskLiterals } from "../../lib/checks/mask-literals.ts";
 import type { TopStatement } from "../../lib/checks/workload/top.ts";
 import type { QueriesDocument } from "../../lib/cli/queries.ts";
 import { collectHistory } from "../../lib/history/collect.ts";
+import { packageRoot } from "../../lib/package-root.ts";
 import type { Session } from "../../lib/ports/databases.ts";
 import { runCli, urlOf } from "../helpers/cli.ts";
 import { useServer } from "../helpers/postgres.ts";
 import { createLogin } from "../helpers/review.ts";
 import { daysPass } from "../history/time.ts";
 import { installed, password } from "../install/installed.ts";
+
+const noTerminal =
+  process.platform === "linux" && spawnSync("script", ["--version"]).status === 0
+    ? undefined
+    : "util-linux's script is not on this machine";
+
+/** Runs a program with a terminal of its own, and gives what it wrote there. */
+async function onTerminal(
+  command: readonly string[],
+  environment: Record<string, string>,
+): Promise<{ code: number | null; output: string }> {
+  const quoted = command.map((word) => `'${word}'`).join(" ");
+  const child = spawn("script", ["-qec", `stty cols 120 rows 40 && ${quoted}`, "/dev/null"], {
+    cwd: packageRoot,
+    env: { ...process.env, ...environment },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let output = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    output += chunk;
+  });
+  const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  return { code, output };
+}
 
 describe("pgkeep queries", () => {
   const server = useServer();
@@ -155,6 +181,33 @@ describe("pgkeep queries", () => {
     expect(refused).toMatchObject({ code: 2 });
     expect(refused.stderr).toContain("--times");
   });
+
+  it.skipIf(noTerminal !== undefined)(
+    `draws over itself on a terminal${noTerminal === undefined ? "" : ` (skipped: ${noTerminal})`}`,
+    async () => {
+      const { database } = await used(`wat"ch\u001b[31m`);
+      const { code, output } = await onTerminal(
+        [
+          process.execPath,
+          "--import",
+          "tsx",
+          "bin/pgkeep.ts",
+          "queries",
+          "watch",
+          "--every",
+          "1",
+          "--times",
+          "3",
+        ],
+        { DATABASE_URL: url(database) },
+      );
+      expect(code).toBe(0);
+      expect(output.match(/wat"ch \[31m, every 1 s; Ctrl-C ends/g)).toHaveLength(3);
+      // Each picture but the first begins by taking back the lines of the one before.
+      expect(output.split("\u001b[2K\u001b[1A").length).toBeGreaterThan(2);
+      expect(output).not.toContain("\u001b[31m");
+    },
+  );
 
   it("says what is missing, and what a role cannot see", async () => {
     const bare = await server.createDatabase();
