@@ -103,7 +103,8 @@ export function serveSandboxStatus(
   });
 }
 
-function sourcesOfSandbox(environment: Environment, state: SandboxState): StatusSources {
+/** Of a running sandbox: everything, its alarms by its control socket. */
+export function sourcesOfSandbox(environment: Environment, state: SandboxState): StatusSources {
   return {
     environment,
     sandbox: (signal) => requestStatus(state, { signal, timeoutMilliseconds: 5_000 }),

@@ -15,7 +15,13 @@ export function pair(term: Part, value: Part): Html {
 export type Column = string | { words: string };
 
 /** The first column heads its row; the second, without a name, is the picture. */
-export function table(caption: string, columns: readonly Column[], rows: readonly (readonly Part[])[]): Html {
+export function table(
+  caption: string,
+  columns: readonly Column[],
+  rows: readonly (readonly Part[])[],
+  /** Of each row what it is about, for a page that changes: the row stays the same element. */
+  keys?: readonly string[],
+): Html {
   return html`<div class="scroll" tabindex="0" role="group" aria-label="${caption}"><table>
 <caption class="unseen">${caption}</caption>
 <thead><tr>${columns.map((column) =>
@@ -26,8 +32,8 @@ export function table(caption: string, columns: readonly Column[], rows: readonl
         : html`<th scope="col" class="words">${column.words}</th>`,
   )}</tr></thead>
 <tbody>${rows.map(
-    (cells) =>
-      html`<tr>${cells.map((cell, index) =>
+    (cells, row) =>
+      html`<tr${keys === undefined ? "" : html` data-key="${keys[row]}"`}>${cells.map((cell, index) =>
         index === 0
           ? html`<th scope="row">${cell}</th>`
           : typeof columns[index] === "object"

@@ -100,7 +100,7 @@ ${severities.map((severity) => {
   const those = findings.filter((one) => one.severity === severity);
   return those.length === 0
     ? ""
-    : html`<h3 data-key="${severity}">${severity} <span class="count">${those.length}</span></h3>${those.map(findingContent)}`;
+    : html`<h3 data-key="${severity}">${capitalized(severity)} <span class="count">${those.length}</span></h3>${those.map(findingContent)}`;
 })}
 ${
   unseen.length === 0
@@ -112,6 +112,8 @@ ${
 }
 ${passed.length === 0 ? "" : html`<p class="about">Fine: ${passed.map(({ check }) => check).join(", ")}.</p>`}`;
 }
+
+const capitalized = (word: string) => word.charAt(0).toUpperCase() + word.slice(1);
 
 function findingContent(finding: Finding): Html {
   const { remediation } = finding;
@@ -163,6 +165,7 @@ function alarmTable(caption: string, alarms: readonly AlarmNow[], now: string): 
       })}`,
       silencedText(alarm, now),
     ]),
+    alarms.map((alarm) => alarm.name),
   );
 }
 
@@ -218,6 +221,7 @@ ${table(
       replica.reason,
     ]),
   ],
+  ["", ...replicas.map((replica) => replica.name)],
 )}`;
 }
 
@@ -254,6 +258,7 @@ ${
           backup.sizeBytes === null ? "" : bytesText(backup.sizeBytes),
           backup.verifiedAt === null ? "not yet" : ago(backup.verifiedAt, now),
         ]),
+        newest.map(({ id }) => id),
       )
 }`;
 }
@@ -300,6 +305,7 @@ function jobsContent({ jobs, scheduled }: PartTypes["jobs"], now: string): Html 
       job.lastSuccessAt === null ? "never" : ago(job.lastSuccessAt, now),
       job.nextAt === null ? "off" : ago(job.nextAt, now),
     ]),
+    jobs.map(({ job }) => job),
   )}`;
 }
 
@@ -331,6 +337,7 @@ ${
           numberText(one.calls),
           `${numberText(one.meanMilliseconds)} ms`,
         ]),
+        statements.map(({ queryId }) => queryId),
       )
 }${notes.map((note) => html`<p class="about">${note}</p>`)}`;
 }

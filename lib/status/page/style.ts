@@ -2,7 +2,7 @@ import { baseStyle } from "../../html/style.ts";
 
 /** Beside what every page has: states, and what is no longer so. */
 export const style = `${baseStyle}
-h1 { margin-top: 1.5rem; } h2 { margin-top: 2.25rem; } h3:not(.entry) { text-transform: capitalize; } .entry:target { background: var(--medium-ground); }
+h1 { margin-top: 1.5rem; } h2 { margin-top: 2.25rem; } .entry:target { background: var(--medium-ground); }
 .mark { display: inline-block; padding: 0 .5em; border-radius: 3px; font-size: .875rem; font-weight: 600; line-height: 1.6;
   border: 1px solid transparent; color: var(--low); background: var(--low-ground); }
 .mark.good { color: var(--good); background: var(--good-ground); } .mark.bad { color: var(--critical); background: var(--critical-ground); }

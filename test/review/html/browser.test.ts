@@ -151,7 +151,7 @@ describe.skipIf(noBrowser !== "")(`the page of a review in a browser${noBrowser}
         expect(tree).toContain(node);
       }
       expect(roles).toContain("status");
-      expectNamesAndLevels(tree);
+      await expectNamesAndLevels(page, tree);
     }));
 
   it.each(["light", "dark"] as const)("has contrast in the %s scheme", (colorScheme) =>
