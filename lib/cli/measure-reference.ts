@@ -28,10 +28,9 @@ function renderMeasures(): string {
     instead,
   ]);
   return [
-    `In the sandbox ${measured} metrics that AWS sends are measured from real processes, files, logs and PgBouncer, in`,
-    "the minute in which they are asked for; `lib/sandbox/measures` says of each how it differs from AWS's. Those below",
-    "have no source there. Their alarms are evaluated like all others on series that are made up, beyond their limit and",
-    "within it; beside that:",
+    `In the sandbox ${measured} of the metrics that AWS sends are measured each minute from real processes, files, logs and`,
+    "PgBouncer; `lib/sandbox/measures` says of each how it differs from AWS's. Those below have no source there. Their",
+    "alarms are evaluated like all others on series that are made up, beyond their limit and within it; beside that:",
     "",
     ...table(
       ["metric of AWS", "alarms that read it", "why it is not measured", "what was done instead"],

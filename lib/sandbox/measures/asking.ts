@@ -1,12 +1,17 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Session } from "../../ports/databases.ts";
 import { connect } from "../../postgres/connect.ts";
+import { hasSqlState } from "../../postgres/errors.ts";
+import { SqlState } from "../../postgres/sqlstate.ts";
 import type { SandboxState, ServerState } from "../state.ts";
 import type { MeasureContext } from "./measure.ts";
 
 /** A server that takes longer is one that does not answer. */
 const answerMilliseconds = 1_500;
 const lockMilliseconds = 100;
+
+/** `refused`: it answered that it has to wait for somebody. */
+type Answer<Row> = Row[] | "refused" | "none";
 
 /** One session with each server, kept from one measuring to the next: a login costs more than all that is asked. */
 export class Asking {
@@ -25,9 +30,9 @@ export class Asking {
       const turn = (turns.get(server.name) ?? Promise.resolve()).then(
         async (): Promise<Row[] | undefined> => {
           if (silent.has(server.name)) return undefined;
-          const rows = await this.askOnce<Row>(server, sql, values);
-          if (rows === undefined) silent.add(server.name);
-          return rows;
+          const answer = await this.askOnce<Row>(server, sql, values);
+          if (answer === "none") silent.add(server.name);
+          return typeof answer === "string" ? undefined : answer;
         },
       );
       turns.set(server.name, turn);
@@ -45,22 +50,24 @@ export class Asking {
     server: ServerState,
     sql: string,
     values: readonly unknown[] | undefined,
-  ): Promise<Row[] | undefined> {
+  ): Promise<Answer<Row>> {
     const kept = this.sessions.get(server.name);
-    // One that was kept may be of a server that has since started anew.
-    const rows = kept && (await this.query<Row>(kept, server, sql, values));
-    if (rows !== undefined) return rows;
+    if (kept !== undefined) {
+      const answer = await this.query<Row>(kept, server, sql, values);
+      // It may be of a server that has since started anew.
+      if (answer !== "none") return answer;
+    }
     const opened = await this.open(server);
-    return opened && this.query<Row>(opened, server, sql, values);
+    return opened === undefined ? "none" : this.query<Row>(opened, server, sql, values);
   }
 
-  /** Undefined when it fails or takes too long; the session is then gone. */
+  /** After no answer the session is gone. */
   private async query<Row>(
     session: Session,
     { name }: ServerState,
     sql: string,
     values: readonly unknown[] | undefined,
-  ): Promise<Row[] | undefined> {
+  ): Promise<Answer<Row>> {
     const enough = new AbortController();
     try {
       const rows = await Promise.race([
@@ -68,15 +75,15 @@ export class Asking {
         delay(answerMilliseconds, undefined, { signal: enough.signal }),
       ]);
       if (rows !== undefined) return rows;
-    } catch {
-      // Said below.
+    } catch (error) {
+      if (hasSqlState(error, SqlState.lockNotAvailable, SqlState.queryCanceled)) return "refused";
     } finally {
       enough.abort();
     }
     if (this.sessions.get(name) === session) this.sessions.delete(name);
     // Cuts the connection when a statement is still running in it.
     void session.close();
-    return undefined;
+    return "none";
   }
 
   private async open(server: ServerState): Promise<Session | undefined> {

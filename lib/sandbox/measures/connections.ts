@@ -26,7 +26,7 @@ export const connections: Measure = {
       const [load] =
         (await context.ask<{ active: number }>(
           server,
-          `select count(*)::int as active from pg_stat_activity
+          `select count(*)::int as active from pg_stat_get_activity(null)
             where backend_type = 'client backend' and state in ('active', 'fastpath function call')
               and pid <> pg_backend_pid()`,
         )) ?? [];

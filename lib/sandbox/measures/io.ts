@@ -68,7 +68,7 @@ function latency(
 
 // From 18 on, a session that waits for what an I/O worker does for it would count twice.
 const waiting = `
-  (select count(*) from pg_stat_activity
+  (select count(*) from pg_stat_get_activity(null)
     where wait_event_type = 'IO' and wait_event not like 'Aio%' and pid <> pg_backend_pid())::int as waiting`;
 
 const ioQuery = `

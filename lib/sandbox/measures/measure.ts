@@ -30,6 +30,7 @@ export interface MeasureContext {
   servers: readonly LiveServer[];
   /**
    * Asks one server as superuser, in the database `postgres`; undefined when it does not answer in time or not at all.
+   * Views that look up names in catalogs are better asked by the functions below them, which wait for no lock.
    */
   ask<Row>(server: ServerState, sql: string, values?: readonly unknown[]): Promise<Row[] | undefined>;
   /** The rows of views of PgBouncer's console; undefined when it does not answer. */

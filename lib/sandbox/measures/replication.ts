@@ -30,7 +30,7 @@ export const replication: Measure = {
         primary,
         `select case when not pg_is_in_recovery() then pg_current_wal_flush_lsn()::text end as written,
                 (select max(case when not pg_is_in_recovery() then pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) end)
-                   from pg_replication_slots)::bigint as lag`,
+                   from pg_get_replication_slots())::bigint as lag`,
       )) ?? [];
     const replicas = context.servers.filter(({ name }) => name !== primary.name);
     const lags = await Promise.all(replicas.map((replica) => replicaLag(context, replica, slots?.written)));

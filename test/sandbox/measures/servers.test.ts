@@ -270,16 +270,41 @@ describe("measures of the servers", () => {
     );
   });
 
-  it("takes no lock and waits for none", async () => {
+  it("waits for nobody who has locked what it reads, and tells the rest", async () => {
+    await measurer.measure();
     await sandbox.as(async (session) => {
       await session.query("begin");
-      await session.query("lock table shop.customers, shop.orders in access exclusive mode");
+      await session.query("lock table pg_database in access exclusive mode");
       const begun = performance.now();
       const measured = await measurer.measure();
       expect(performance.now() - begun).toBeLessThan(1_000);
-      expect(maybeValue(measured, "MaximumUsedTransactionIDs")).toBeDefined();
       await session.query("rollback");
+      expect(maybeValue(measured, "MaximumUsedTransactionIDs")).toBeUndefined();
+      for (const metric of [
+        "OldestReplicationSlotLag",
+        "DBLoadRelativeToNumVCPUs",
+        "DiskQueueDepth",
+      ] as const) {
+        expect(maybeValue(measured, metric), metric).toBeDefined();
+      }
     });
+    expect(maybeValue(await measurer.measure(), "MaximumUsedTransactionIDs")).toBeDefined();
+  });
+
+  it("counts logins that the servers refuse", async () => {
+    const { primary, replicas, database, application } = sandbox.state;
+    await measurer.measure();
+    for (const { port } of [primary, primary, ...replicas]) {
+      await expect(
+        connect({ host: "127.0.0.1", port, database, ...application.writer, password: "wrong" }),
+      ).rejects.toThrow("authentication failed");
+    }
+    let refused = 0;
+    await eventually("all are logged", async () => {
+      refused += valueFor(await measurer.measure(), "FailedLogins");
+      return refused >= 3 ? true : undefined;
+    });
+    expect(refused).toBe(3);
   });
 
   it.skipIf(!hasPs)("reads from ps what /proc has, where there is no /proc", async () => {
