@@ -112,7 +112,7 @@ async function watch(cli: Cli, options: QueriesOptions): Promise<void> {
         else
           screen(
             [
-              `${session.database}, every ${durationText(every)}; Ctrl-C ends`,
+              `${line(session.database)}, every ${durationText(every)}; Ctrl-C ends`,
               ...describeInterval(interval),
             ].join("\n"),
           );
