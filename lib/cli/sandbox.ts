@@ -5,12 +5,13 @@ import type { PostgresMajor } from "../postgres/versions.ts";
 import { supportedMajors } from "../postgres/versions.ts";
 import { requestFault } from "../sandbox/control.ts";
 import { isScheduleDisabled } from "../sandbox/faults/disable-schedule.ts";
-import { faultNamed, faults, faultUsage } from "../sandbox/faults/index.ts";
+import { faultNamed, faults } from "../sandbox/faults/index.ts";
 import { type RunningSandbox, startSandbox } from "../sandbox/sandbox.ts";
 import { startScheduler } from "../sandbox/scheduler.ts";
 import type { SandboxState } from "../sandbox/state.ts";
 import { findSandbox } from "../sandbox/state-file.ts";
 import type { Cli, GlobalOptions, Register } from "./cli.ts";
+import { faultList } from "./fault-list.ts";
 import { several, wholeNumber } from "./options.ts";
 import { describeOutcome, runOnce } from "./sandbox-once.ts";
 import { showStatus } from "./sandbox-status.ts";
@@ -83,9 +84,7 @@ export const registerSandbox: Register = (program, cli) => {
   sandbox
     .command("fault")
     .summary("break the running sandbox on purpose, or repair it")
-    .description(
-      `Break the running sandbox on purpose, or repair it.\n\n${faults.map((fault) => `  ${faultUsage(fault).padEnd(24)}${fault.summary}`).join("\n")}`,
-    )
+    .description(`Break the running sandbox on purpose, or repair it.\n\n${faultList(faults)}`)
     .argument("<name>", "which fault")
     .option("--repair", "undo it")
     .action(async (name: string, _: unknown, command) => {

@@ -3,7 +3,7 @@ import { overrideSetting, restoreSetting } from "./server-setting.ts";
 
 export const rejectWrites: Fault = {
   name: "reject-writes",
-  alarms: ["heartbeat-late"],
+  alarms: ["heartbeat-late", "rollbacks", "job-failed"],
   summary:
     "make every transaction on the primary read-only unless it asks for more, as somebody does before a switch-over and forgets: reads go on, every write fails, the heartbeat's too",
   apply: async ({ state }) => {
