@@ -4,6 +4,7 @@ import { literal } from "../../postgres/identifiers.ts";
 import type { Fault } from "./fault.ts";
 import { heldFault, pidOf } from "./held-fault.ts";
 import { type HeldSessions, withSuperuser } from "./held-sessions.ts";
+import { writeWal } from "./write-wal.ts";
 
 const name = "checkpoint-storm";
 /** A burst that looks like a bulk load, then less than 10 MB a minute: the archive keeps all of it. */
@@ -85,12 +86,4 @@ async function setBySystem(session: Session): Promise<string | null> {
       where name = 'max_wal_size' and sourcefile like '%postgresql.auto.conf' order by seqno desc limit 1`,
   );
   return row?.setting ?? null;
-}
-
-/** Messages that nobody decodes: WAL without a table to grow. */
-async function writeWal(session: Session, megabytes: number): Promise<void> {
-  await session.query(
-    "select count(pg_logical_emit_message(false, 'pgkeep fault', repeat('x', 1048576))) from generate_series(1, $1)",
-    [megabytes],
-  );
 }

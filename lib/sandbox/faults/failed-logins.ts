@@ -1,3 +1,4 @@
+import { PgkeepError } from "../../errors.ts";
 import { connect } from "../../postgres/connect.ts";
 import { hasSqlState } from "../../postgres/errors.ts";
 import { SqlState } from "../../postgres/sqlstate.ts";
@@ -22,7 +23,14 @@ export const failedLogins: Fault = {
       return { outcome: "already-applied", message: `${user} is being refused already`, details };
     }
     await logIn(state);
-    held.goOn(name, signal, (stopped) => every(pauseMilliseconds, stopped, () => logIn(state)));
+    held.goOn(name, signal, (stopped) =>
+      every(pauseMilliseconds, stopped, () =>
+        logIn(state).catch((error: unknown) => {
+          // A server that is gone is asked again.
+          if (!(error instanceof PgkeepError && error.code === "unreachable")) throw error;
+        }),
+      ),
+    );
     return {
       outcome: "applied",
       message: `a client logs in as ${user} with a wrong password, again and again`,

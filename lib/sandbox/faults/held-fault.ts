@@ -26,7 +26,7 @@ export function heldFault(
     apply: async (context) => {
       const { held, state } = context;
       const pids = await held.pids(name, state);
-      if (pids.length > 0) {
+      if (pids.length > 0 || held.goesOn(name)) {
         const message = `${name} holds ${countText(pids.length, "session")} already`;
         return { outcome: "already-applied", message, details: { pids } };
       }
@@ -44,8 +44,9 @@ export function heldFault(
       }
     },
     repair: async ({ held, state }) => {
+      const wentOn = held.goesOn(name);
       const ended = await held.end(name, state);
-      return ended === 0
+      return ended === 0 && !wentOn
         ? { outcome: "not-applied", message: `${name} holds no session`, details: { sessions: 0 } }
         : {
             outcome: "repaired",

@@ -1,5 +1,4 @@
-import { hasSqlState } from "../../postgres/errors.ts";
-import { SqlState } from "../../postgres/sqlstate.ts";
+import { PgkeepError } from "../../errors.ts";
 import { every } from "./every.ts";
 import { heldFault, pidOf } from "./held-fault.ts";
 
@@ -17,8 +16,8 @@ export const leakConnections = heldFault(
         try {
           await open();
         } catch (error) {
-          // A client that leaks tries again when it is refused.
-          if (!hasSqlState(error, SqlState.tooManyConnections)) throw error;
+          // A client that leaks tries again when it is refused, or when the server is not there.
+          if (!(error instanceof PgkeepError && error.code === "unreachable")) throw error;
         }
       }),
     );
