@@ -13,15 +13,21 @@ export interface CliSurroundings {
   workingDirectory?: string;
   signal?: AbortSignal;
   clientEnvironment?: Record<string, string>;
+  /** Called with each text that is printed, at once. */
+  onOutput?: (text: string) => void;
 }
 
 /** Runs one command line as the process would, without a terminal, and gives what it printed. */
 export async function runCli(args: readonly string[], surroundings: CliSurroundings = {}): Promise<CliRun> {
   const stdout: string[] = [];
   const stderr: string[] = [];
+  const printing = (to: string[]) => (text: string) => {
+    to.push(text);
+    surroundings.onOutput?.(text);
+  };
   const code = await runCommandLine(args, "0.0.0-test", {
-    stdout: { write: (text) => stdout.push(text) },
-    stderr: { write: (text) => stderr.push(text) },
+    stdout: { write: printing(stdout) },
+    stderr: { write: printing(stderr) },
     signal: surroundings.signal ?? new AbortController().signal,
     homeDirectory: surroundings.homeDirectory ?? "/nonexistent",
     workingDirectory: surroundings.workingDirectory ?? tmpdir(),

@@ -21,6 +21,7 @@ body.gone main { border-left: 4px solid var(--critical); padding-left: .75rem; }
 td.words { min-width: 7rem; overflow-wrap: anywhere; } .finding summary .about { padding-left: .3rem; }
 @media (max-width: 40rem) {
   body { padding: 0 .75rem 3rem; } h1 { font-size: 1.5rem; } th, td { padding: .3rem .4rem; } tbody th { min-width: 8rem; }
+  thead td, td:has(.bar) { display: none; }
 }
 @media (forced-colors: active) { .mark { border-color: currentColor; } }
 @media print { .live button, #gone { display: none; } .mark { border-color: currentColor; } }
