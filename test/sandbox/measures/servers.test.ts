@@ -280,13 +280,8 @@ describe("measures of the servers", () => {
       expect(performance.now() - begun).toBeLessThan(1_000);
       await session.query("rollback");
       expect(maybeValue(measured, "MaximumUsedTransactionIDs")).toBeUndefined();
-      for (const metric of [
-        "OldestReplicationSlotLag",
-        "DBLoadRelativeToNumVCPUs",
-        "DiskQueueDepth",
-      ] as const) {
-        expect(maybeValue(measured, metric), metric).toBeDefined();
-      }
+      expect(maybeValue(measured, "OldestReplicationSlotLag")).toBeDefined();
+      expect(maybeValue(measured, "DBLoadRelativeToNumVCPUs")).toBeDefined();
     });
     expect(maybeValue(await measurer.measure(), "MaximumUsedTransactionIDs")).toBeDefined();
   });
