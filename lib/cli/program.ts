@@ -47,7 +47,7 @@ export async function runCommandLine(
     await program.parseAsync([...args], { from: "user" });
     return cli.exitCode;
   } catch (error) {
-    return reportError(error, terminal, args.includes("--json"), cli);
+    return reportError(error, args.includes("--json"), cli);
   }
 }
 
@@ -55,7 +55,7 @@ function everyCommand(command: Command): Command[] {
   return [command, ...command.commands.flatMap(everyCommand)];
 }
 
-function reportError(error: unknown, terminal: Terminal, asJson: boolean, cli: Cli): ExitCode {
+function reportError(error: unknown, asJson: boolean, cli: Cli): ExitCode {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   const known =
     error instanceof PgkeepError
@@ -72,7 +72,7 @@ function reportError(error: unknown, terminal: Terminal, asJson: boolean, cli: C
       },
     });
   }
-  terminal.stderr.write(`pgkeep: ${known.message}\n`);
-  if (known.remedy !== undefined) terminal.stderr.write(`What to do: ${known.remedy}\n`);
+  cli.note(`pgkeep: ${known.message}`);
+  if (known.remedy !== undefined) cli.note(`What to do: ${known.remedy}`);
   return known instanceof UsageError ? 2 : 3;
 }

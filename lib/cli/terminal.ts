@@ -27,9 +27,9 @@ export function createCli(terminal: Terminal): Cli & { readonly exitCode: ExitCo
   const loadWholeConfig = (options: GlobalOptions): Promise<Config> =>
     loadConfig(options.config, terminal.workingDirectory);
   return {
-    out: (text) => void terminal.stdout.write(`${text}\n`),
-    note: (text) => void terminal.stderr.write(`${text}\n`),
-    json: (document) => void terminal.stdout.write(`${JSON.stringify(document, null, 2)}\n`),
+    out: (text) => void terminal.stdout.write(`${harmless(text)}\n`),
+    note: (text) => void terminal.stderr.write(`${harmless(text)}\n`),
+    json: (document) => void terminal.stdout.write(`${harmless(JSON.stringify(document, null, 2))}\n`),
     table,
     isTerminal: terminal.stdout.isTTY === true,
     signal: terminal.signal,
@@ -46,6 +46,17 @@ export function createCli(terminal: Terminal): Cli & { readonly exitCode: ExitCo
     loadDatabaseConfig: async (options) => chooseDatabase(await loadWholeConfig(options), options),
     open: (options) => open(options, terminal, loadWholeConfig),
   };
+}
+
+/**
+ * Names, statements and messages of others may contain what a terminal acts on instead of showing it. It becomes the
+ * escape that JSON has for it, so that a document stays what it was.
+ */
+function harmless(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to replace.
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
 }
 
 function chooseDatabase(config: Config, options: GlobalOptions): DatabaseConfig {
