@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { checkHealth } from "../../../lib/checks/health.ts";
+import { runFault } from "../../../lib/sandbox/faults/index.ts";
 import { createMeasurer, type Measurer } from "../../../lib/sandbox/measures/index.ts";
 import { aroundFault } from "../../helpers/around-fault.ts";
 import { configFor } from "../../helpers/config.ts";
@@ -145,5 +146,34 @@ describe.each(majors)("faults of replication, PostgreSQL %i", (major) => {
         expect(await measured("ReplicationSlotDiskUsage")).toBeLessThan(before + mebibyte);
       },
     );
+  });
+
+  it("refuses what this sandbox has no object for, and leaves nothing behind", async () => {
+    const { context } = sandbox;
+    await sandbox.as((session) => session.query("create database empty"));
+    const known = "select 1 from pg_database where datname = 'empty'";
+    await expect
+      .poll(() => sandbox.as((session) => session.query(known), replica()), patience)
+      .toHaveLength(1);
+    const empty = { ...context, state: { ...context.state, database: "empty" } };
+    const alone = { ...context, state: { ...context.state, replicas: [] } };
+    for (const [name, where] of [
+      ["stop-replication", alone],
+      ["lag-replica", alone],
+      ["lag-replica", empty],
+      ["forget-prepared-transaction", empty],
+      ["exhaust-key", empty],
+      ["grow-storage", empty],
+      ["use-up-transaction-ids", empty],
+    ] as const) {
+      await expect(runFault({ name }, where), name).rejects.toMatchObject({ code: "refused" });
+      if (where === empty) {
+        expect(await runFault({ name, repair: true }, where), name).toMatchObject({ outcome: "not-applied" });
+      }
+    }
+    const sessions = "select 1 from pg_stat_activity where application_name like 'pgkeep fault%'";
+    expect(await sandbox.as((session) => session.query(sessions))).toEqual([]);
+    expect(await sandbox.as((session) => session.query(sessions), replica())).toEqual([]);
+    expect(await settings()).toEqual([]);
   });
 });
