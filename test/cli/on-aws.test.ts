@@ -11,6 +11,7 @@ import { beyondDefaults } from "../../lib/config/beyond-defaults.ts";
 import { toldResources } from "../../lib/constructs/function-environment.ts";
 import { backUp } from "../../lib/jobs/back-up.ts";
 import type { JobResult } from "../../lib/jobs/job.ts";
+import type { Status } from "../../lib/status/status.ts";
 import { platform } from "../aws/platform.ts";
 import { type CliRun, runCli } from "../helpers/cli.ts";
 import {
@@ -188,6 +189,25 @@ describe.skipIf(noMoto !== undefined)(`on AWS${noMoto === undefined ? "" : ` (${
       expect(shown).toMatchObject({ code: 0, stderr: "" });
       expect(JSON.parse(shown.stdout)).toMatchObject({ ...document, stale: true });
       expect((await onAws(["routing", "show"])).stdout).toContain("route-replicas is not running");
+    });
+  });
+
+  describe("pgkeep status", () => {
+    it("knows routing and backups, and says where the rest is to be seen", async () => {
+      const shown = await onAws(["status", "--json"]);
+      expect(shown).toMatchObject({ code: 0, stderr: "" });
+      const { parts } = JSON.parse(shown.stdout) as Status;
+      const states = Object.entries(parts).map(([name, { state }]) => [name, state]);
+      expect(Object.fromEntries(states)).toMatchObject({
+        health: "absent",
+        alarms: "absent",
+        routing: "known",
+        backups: "known",
+        jobs: "absent",
+        sizes: "absent",
+      });
+      expect(parts.alarms).toMatchObject({ reason: expect.stringContaining("dashboard pgkeep-shop") });
+      expect((await onAws(["status"])).stdout).toContain("`pgkeep run check-health --on aws` asks it there");
     });
   });
 

@@ -9,6 +9,7 @@ import type { JobResult } from "../../lib/jobs/job.ts";
 import { packageRoot } from "../../lib/package-root.ts";
 import { requestStatus } from "../../lib/sandbox/control.ts";
 import type { SandboxState } from "../../lib/sandbox/state.ts";
+import type { Status } from "../../lib/status/status.ts";
 import { runCli } from "../helpers/cli.ts";
 import { allMajors, defaultMajor } from "../helpers/postgres.ts";
 
@@ -156,6 +157,33 @@ describe("a running sandbox", () => {
     );
   });
 
+  const statusUrl = () =>
+    /^status page: (http:\/\/127\.0\.0\.1:\d+\/)$/m.exec(sandbox.output.stdout)?.[1] ?? "";
+
+  it("serves its status as a page, with everything known, and as the command shows it", {
+    timeout: 120_000,
+  }, async () => {
+    const page = await (await fetch(statusUrl())).text();
+    expect(page).toContain(`<h1>Status of <bdi>${state.database}</bdi></h1>`);
+    const served = (await (await fetch(`${statusUrl()}status.json`)).json()) as Status;
+    const { code, stdout } = await run(["status", "--json"]);
+    expect(code).toBe(0);
+    for (const status of [served, JSON.parse(stdout) as Status]) {
+      const { alarms, ...others } = status.parts;
+      for (const [name, part] of Object.entries(others)) expect([name, part.state]).toEqual([name, "known"]);
+      // They are evaluated from the first whole minute on.
+      expect(["known", "absent"]).toContain(alarms.state);
+      expect(status.parts).toMatchObject({
+        routing: { data: { stale: false, document: { replicas: [{ name: "replica-1" }] } } },
+        backups: { data: { recovery: { newestBackupAt: expect.stringMatching(/Z$/) } } },
+        drill: { data: { last: { outcome: "succeeded", rtoSeconds: expect.any(Number) } } },
+        jobs: { data: { scheduled: true } },
+      });
+      expect(JSON.stringify(status)).not.toContain(state.superuser.password);
+      expect(JSON.stringify(status)).not.toContain(state.roles.monitoring.password);
+    }
+  });
+
   it("is what other commands work with when no URL is given", { timeout: 120_000 }, async () => {
     const health = await run(["health", "--json"]);
     expect([health.code, health.stderr]).toEqual([0, expect.any(String)]);
@@ -246,6 +274,8 @@ describe("a running sandbox", () => {
   });
 
   it("ends with 0 at Ctrl-C, and nothing of it is left", { timeout: 60_000 }, async () => {
+    // A browser keeps its connection.
+    expect((await fetch(statusUrl())).status).toBe(200);
     sandbox.child.kill("SIGINT");
     expect(await sandbox.ended).toBe(0);
     expect(existsSync(state.directory)).toBe(false);

@@ -9,7 +9,8 @@ import type { Job } from "../../lib/jobs/job.ts";
 import { routeReplicas } from "../../lib/jobs/route-replicas.ts";
 import { runJob } from "../../lib/jobs/runner.ts";
 import type { Json } from "../../lib/json.ts";
-import { identifier } from "../../lib/postgres/identifiers.ts";
+import type { Session } from "../../lib/ports/databases.ts";
+import { identifier, literal } from "../../lib/postgres/identifiers.ts";
 import { requestStatus } from "../../lib/sandbox/control.ts";
 import { type RunningSandbox, startSandbox } from "../../lib/sandbox/sandbox.ts";
 import { type StatusCollector, statusCollector } from "../../lib/status/collect.ts";
@@ -259,6 +260,10 @@ describe.skipIf(noBrowser !== "")(`the status page in a browser${noBrowser}`, ()
     let alarms: readonly string[] = [];
     const hostileTable = `<script>document.title='broken out'</script>`;
 
+    const hostileApplication = `<img src=x onerror=document.title='broken out'>`;
+    /** Idle in a transaction under that name. */
+    let idle: Session | undefined;
+
     const run = async (job: Job) => {
       const { config, ports } = sandbox.environment;
       return runJob(job, { config, ports, signal: ending.signal });
@@ -283,7 +288,7 @@ describe.skipIf(noBrowser !== "")(`the status page in a browser${noBrowser}`, ()
 
     beforeAll(async () => {
       sandbox = await startSandbox({
-        config: configFor("shop", { pooling: { enabled: false } }),
+        config: configFor("shop", { pooling: { enabled: false }, health: { idleInTransactionSeconds: 1 } }),
         configFile: null,
         homeDirectory: home,
         replicas: 1,
@@ -301,8 +306,12 @@ describe.skipIf(noBrowser !== "")(`the status page in a browser${noBrowser}`, ()
         [hostileTexts.join(" ")],
       );
       await session.close();
+      idle = await sandbox.environment.connectAsMaster();
+      await idle.query(`set application_name = ${literal(hostileApplication)}`);
+      await idle.query("begin");
     });
     afterAll(async () => {
+      await idle?.close();
       ending.abort(new Error("the test is over"));
       await sandbox?.stop();
       rmSync(home, { recursive: true, force: true });
@@ -314,6 +323,7 @@ describe.skipIf(noBrowser !== "")(`the status page in a browser${noBrowser}`, ()
         expect(await text(page, "#sandbox")).toContain("Nothing is broken on purpose.");
         expect(await text(page, "#sizes")).toContain(hostileTable);
         expect(await text(page, "#jobs")).toContain(hostileTexts[0]);
+        await expect.poll(() => text(page, "#health"), { timeout: 20_000 }).toContain(hostileApplication);
         // A reader far below, with the focus on a link and a part opened.
         await page.locator("#alarms details summary").click();
         const link = page.locator("#alarms details a").last();
