@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import Table from "cli-table3";
+import { benchAlarms } from "./alarms.ts";
 import type { BenchResult } from "./bench.ts";
 import { benchDump, benchDumpRestore } from "./dump.ts";
 import { benchHealth } from "./health.ts";
@@ -19,6 +20,7 @@ const benches: Record<string, () => Promise<BenchResult>> = {
   reindex: benchReindex,
   health: benchHealth,
   history: benchHistory,
+  alarms: benchAlarms,
   review: benchReview,
   pruning: benchPruning,
   lambda: benchLambda,
