@@ -50,6 +50,8 @@ export const registerStatus: Register = (program, cli) => {
 
 /** @throws UsageError for options that go with others */
 function requireServe({ serve, port, host, json }: StatusOptions): void {
+  if (host?.trim() === "")
+    throw new UsageError("--host is empty", { remedy: "name an address, or leave it away" });
   if (serve === true) {
     if (json !== true) return;
     throw new UsageError("--serve goes on until it is stopped, and --json is one document", {

@@ -1,8 +1,17 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { hostname } from "node:os";
 import { errorMessage, PgkeepError } from "../errors.ts";
 import { policyOf } from "../html/page.ts";
-import { authority, fromElsewhere, type Gate, isLoopback, makeGate, namesLoopback } from "./access.ts";
+import {
+  authority,
+  fromElsewhere,
+  type Gate,
+  isLoopback,
+  isWildcard,
+  makeGate,
+  namesLoopback,
+} from "./access.ts";
 import type { StatusCollector } from "./collect.ts";
 import { pageChanges, statusPage } from "./page/page.ts";
 import { refusalPage } from "./page/refusal.ts";
@@ -94,7 +103,7 @@ export async function serveStatus(options: ServeOptions): Promise<StatusServer> 
   port = (server.address() as AddressInfo).port;
   if (guarded) gate = makeGate(port);
   return {
-    url: `http://${authority(host, port)}/${gate === undefined ? "" : `?token=${gate.token}`}`,
+    url: `http://${authority(isWildcard(host) ? hostname() : host, port)}/${gate === undefined ? "" : `?token=${gate.token}`}`,
     port,
     guarded,
     close: async () => {

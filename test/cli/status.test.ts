@@ -44,6 +44,7 @@ describe("pgkeep status", () => {
   it.each([
     [["status", "--port", "8080"], "--port goes with --serve"],
     [["status", "--host", "0.0.0.0"], "--host goes with --serve"],
+    [["status", "--serve", "--host", " "], "--host is empty"],
     [["status", "--serve", "--json"], "--serve goes on until it is stopped"],
     [["status", "--serve", "--port", "70000"], "not a whole number from 0 to 65535"],
     [["status", "--serve", "--port", "x"], "not a whole number"],

@@ -45,7 +45,7 @@ describe.skipIf(noBrowser !== "")(`the status page in a browser${noBrowser}`, ()
   ): Promise<T> {
     const { host, ...more } = options;
     const server = await serveStatus({ collector, ...(host === undefined ? {} : { host }) });
-    const address = server.url.replace("0.0.0.0", "127.0.0.1");
+    const address = `http://127.0.0.1:${server.port}/${new URL(server.url).search}`;
     const { origin } = new URL(address);
     try {
       return await browser.opened(address, (opened) => look({ ...opened, server }), {

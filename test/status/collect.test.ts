@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { sourcesOfUrl } from "../../lib/cli/status.ts";
@@ -80,7 +82,7 @@ describe("the status of a database", () => {
          ('b', 'vacuum', now() - interval '1 hour', now(), 'failed', 1.5, '{}', $1, 'internal'),
          ('c', 'drill-restore', now() - interval '1 day', now(), 'failed', 60, $2, 'a proof failed', null)`,
       [
-        hostile,
+        `${hostile}\u001b[2J`,
         JSON.stringify({
           rtoSeconds: 42,
           rpoSeconds: 3.5,
@@ -103,7 +105,7 @@ describe("the status of a database", () => {
     expect(jobs.scheduled).toBe(false);
     const job = (name: string) => jobs.jobs.find((one) => one.job === name);
     expect(job("vacuum")).toMatchObject({
-      last: { outcome: "failed", seconds: 1.5, reason: hostile, errorCode: "internal" },
+      last: { outcome: "failed", seconds: 1.5, reason: `${hostile}\u001b[2J`, errorCode: "internal" },
       nextAt: expect.stringMatching(/Z$/),
     });
     expect(Date.parse(job("vacuum")?.lastSuccessAt ?? "")).toBeCloseTo(Date.now() - 7_200_000, -5);
@@ -135,6 +137,8 @@ describe("the status of a database", () => {
     expect(text).toContain(`vacuum | failed 1 h 0 min ago | 1.5 s | 2 h 0 min ago`);
     expect(text).toContain("RTO 42 s, RPO 3.5 s; 1 of 2 proofs held");
     expect(text).toContain(`hash: ${hostile}`);
+    expect(text).toContain(`${hostile}\\u001b[2J`);
+    expect(text).not.toContain("\u001b");
   });
 
   it("goes on when one part waits for a lock, another hangs, and a third one fails", async () => {
@@ -184,9 +188,53 @@ describe("the status of a database", () => {
       expect(status.parts.jobs).toMatchObject({ reason: expect.stringMatching(/lock/) });
       expect(status.level).not.toBe("fine");
       expect(status.summary).toContain("Not known: alarms, routing, the last drill, jobs, the sandbox.");
+      // What was given up does not wait on the server for ever.
+      await expect
+        .poll(
+          () =>
+            locking.query(
+              "select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = $1",
+              [database],
+            ),
+          { timeout: 10_000 },
+        )
+        .toEqual([]);
     } finally {
       await locking.query("rollback");
       await locking.close();
+    }
+  });
+
+  it("gives up a server that takes connections and says nothing, and lets go of them", async () => {
+    const sockets = new Set<Socket>();
+    const silent = createServer((socket) => {
+      sockets.add(socket);
+      socket
+        .on("error", () => {})
+        .on("close", () => sockets.delete(socket))
+        .resume();
+    });
+    silent.listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const { port } = silent.address() as AddressInfo;
+    const quick = { budgetMilliseconds: 500 };
+    const url = `postgres://alice:secret@127.0.0.1:${port}/shop`;
+    try {
+      const began = performance.now();
+      const status = await collect(sourcesOfUrl(urlEnvironment(url, [], configFor("shop"))), {
+        timing: { health: quick, drill: quick, jobs: quick, queries: quick, sizes: quick },
+      });
+      expect(performance.now() - began).toBeLessThan(2_000);
+      for (const name of ["health", "drill", "jobs", "queries", "sizes"] as const) {
+        expect(status.parts[name]).toMatchObject({
+          state: "unknown",
+          reason: "no answer within 0.5 seconds",
+        });
+      }
+      await expect.poll(() => sockets.size).toBe(0);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      silent.close();
     }
   });
 

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
-import { networkInterfaces } from "node:os";
+import { hostname, networkInterfaces } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { StatusCollector } from "../../lib/status/collect.ts";
@@ -288,6 +288,7 @@ describe("the server of the status page for others", () => {
 
   it("asks for a token that nobody guesses", () => {
     expect(server.guarded).toBe(true);
+    expect(new URL(server.url).hostname).toBe(hostname().toLowerCase());
     expect(Buffer.from(token, "base64url")).toHaveLength(32);
   });
 

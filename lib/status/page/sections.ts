@@ -53,8 +53,14 @@ export function sections(status: Status): Section[] {
   ];
 }
 
+/** Parts that are read rarely say how old they are. */
+const toldAgeMilliseconds = 20_000;
+
 function partContent<T>(part: Part<T>, now: string, content: (data: T) => Html): Html {
-  if (part.state === "known") return content(part.data);
+  if (part.state === "known") {
+    const age = Date.parse(now) - Date.parse(part.at);
+    return html`${age < toldAgeMilliseconds ? "" : html`<p class="about">As it was ${ago(part.at, now)}.</p>`}${content(part.data)}`;
+  }
   const remedy =
     part.remedy === undefined ? "" : html` <span class="remedy">What to do: ${part.remedy}</span>`;
   if (part.state === "absent")
