@@ -25,6 +25,8 @@ export interface ServeOptions {
   host?: string;
   /** Default: any that is free. */
   port?: number;
+  /** After how long a page asks for what has changed. Default 2. */
+  refreshSeconds?: number;
 }
 
 export interface StatusServer {
@@ -60,7 +62,7 @@ interface Answer {
  * @throws PgkeepError `start-failed` when it cannot listen there
  */
 export async function serveStatus(options: ServeOptions): Promise<StatusServer> {
-  const { collector, host = "127.0.0.1" } = options;
+  const { collector, host = "127.0.0.1", refreshSeconds } = options;
   const guarded = !isLoopback(host);
   let gate: Gate | undefined;
   let port = 0;
@@ -75,7 +77,7 @@ export async function serveStatus(options: ServeOptions): Promise<StatusServer> 
       requireHostHeader: true,
     },
     (request, response) => {
-      void answerTo(request, { collector, gate, host, port })
+      void answerTo(request, { collector, gate, host, port, refreshSeconds })
         .catch(
           (error: unknown): Answer => ({
             status: 503,
@@ -119,10 +121,11 @@ interface Surroundings {
   gate: Gate | undefined;
   host: string;
   port: number;
+  refreshSeconds: number | undefined;
 }
 
 async function answerTo(request: IncomingMessage, around: Surroundings): Promise<Answer> {
-  const { collector, gate, host, port } = around;
+  const { collector, gate, host, port, refreshSeconds } = around;
   const { headers, method } = request;
   const plain = (status: number, body: string, more: Record<string, string> = {}): Answer => ({
     status,
@@ -158,7 +161,7 @@ async function answerTo(request: IncomingMessage, around: Surroundings): Promise
   }
   switch (pathname) {
     case "/":
-      return { status: 200, type: "text/html", body: statusPage(await collector.current()) };
+      return { status: 200, type: "text/html", body: statusPage(await collector.current(), refreshSeconds) };
     case "/changes.json":
       return json(pageChanges(await collector.current()));
     case "/status.json":

@@ -5,8 +5,9 @@ import { script } from "./script.ts";
 import { mark, type Section, sections } from "./sections.ts";
 import { style } from "./style.ts";
 
-/** How often the page asks again, and how often it is loaded again without its script. */
+/** How often the page asks again, by default. */
 export const refreshSeconds = 2;
+/** How often it is loaded again without its script. */
 const reloadSeconds = 10;
 
 const levels: Readonly<Record<Level, readonly [Parameters<typeof mark>[0], string]>> = {
@@ -42,8 +43,8 @@ export function pageChanges(status: Status): PageChanges {
   };
 }
 
-/** The page with everything in it: the script only keeps it current. */
-export function statusPage(status: Status): string {
+/** The page with everything in it: the script only keeps it current, by asking again after so many seconds. */
+export function statusPage(status: Status, everySeconds = refreshSeconds): string {
   const all = sections(status);
   return wholePage({
     title: titleOf(status),
@@ -61,7 +62,7 @@ export function statusPage(status: Status): string {
 <p id="announce" class="unseen" role="status" aria-live="polite"></p>
 <nav aria-label="Parts of this page"><ul id="contents">${contents(all)}</ul></nav>
 </header>
-<main id="sections" data-at="${status.at}" data-summary="${spoken(status)}" data-every="${refreshSeconds}">${sectionList(all)}</main>
+<main id="sections" data-at="${status.at}" data-summary="${spoken(status)}" data-every="${everySeconds}">${sectionList(all)}</main>
 <footer><p>Served by pgkeep. Values in statements are left out. The same as JSON: <a href="/status.json">status.json</a>. What to do for an alarm: <a href="/runbook">runbook</a>.</p></footer>`,
   });
 }
