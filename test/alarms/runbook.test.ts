@@ -1,10 +1,15 @@
 import { readFileSync } from "node:fs";
+import * as cloudwatch from "@aws-sdk/client-cloudwatch";
+import * as rds from "@aws-sdk/client-rds";
 import type { Command } from "commander";
+import { parseSync } from "libpg-query";
 import { describe, expect, it } from "vitest";
 import { catalogue } from "../../lib/alarms/catalogue.ts";
+import { loadParser } from "../../lib/checks/workload/parse.ts";
 import { buildProgram } from "../../lib/cli/program.ts";
 import { createCli } from "../../lib/cli/terminal.ts";
 import { jobs } from "../../lib/jobs/index.ts";
+import { inlineSql, onlyLooks, readRunbook, unfinishedSql, wordsOf } from "./runbook-text.ts";
 
 describe("docs/runbook.md", () => {
   const text = readFileSync(new URL("../../docs/runbook.md", import.meta.url), "utf8");
@@ -59,7 +64,68 @@ describe("docs/runbook.md", () => {
     expect(lines.length).toBeGreaterThan(catalogue.length);
     expect(lines.flatMap((line) => problemsOf(line, program))).toEqual([]);
   });
+
+  it("only looks in what stands under See it now", () => {
+    const commands = [...readRunbook().values()].flatMap((section) => section.commands);
+    const changing = commands.filter((command) => command.kind === "pgkeep" && !onlyLooks(command.args));
+    expect(changing.map(({ line }) => line)).toEqual([]);
+  });
+
+  it("asks in each section at least one command", () => {
+    const silent = [...readRunbook().values()].filter(({ commands }) => commands.length === 0);
+    expect(silent.map(({ entry }) => entry)).toEqual([]);
+  });
+
+  it("has SQL that PostgreSQL's own parser reads, and that only looks where it says so", async () => {
+    await loadParser();
+    const blocks = [...readRunbook().values()].flatMap(({ commands }) =>
+      commands.flatMap((command) => (command.kind === "sql" ? [command.sql] : [])),
+    );
+    const inline = inlineSql(text);
+    expect(blocks.length).toBeGreaterThan(40);
+    expect(inline.length).toBeGreaterThan(20);
+    expect([...blocks, ...inline].filter((sql) => kindOf(sql) === undefined)).toEqual([]);
+    expect(blocks.filter((sql) => kindOf(sql) !== "SelectStmt")).toEqual([]);
+    expect(kindOf("SELECT FROM WHERE")).toBeUndefined();
+  });
+
+  it("leaves no statement of SQL half said", () => {
+    expect(unfinishedSql(text)).toEqual(["INSERT … ON CONFLICT"]);
+  });
+
+  it("names services and operations of AWS, and sections of a cache, that exist", () => {
+    const elsewhere = [...text.replaceAll(/\\\n\s*/g, "").matchAll(/(?:^|`)((?:aws|redis-cli) [^`\n]+)/gm)];
+    expect(elsewhere.length).toBeGreaterThan(10);
+    expect(elsewhere.flatMap(([, line = ""]) => (isKnownElsewhere(line) ? [] : [line]))).toEqual([]);
+    expect(isKnownElsewhere("aws rds describe-db-instance")).toBe(false);
+  });
 });
+
+/** What kind of statement PostgreSQL reads; undefined when it does not read one. */
+function kindOf(sql: string): string | undefined {
+  try {
+    const { stmts = [] } = parseSync(sql);
+    return stmts.length === 1 ? Object.keys(stmts[0]?.stmt ?? {})[0] : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Of services whose client is not among the dependencies, and of Valkey. */
+const knownElsewhere: readonly RegExp[] = [
+  /^aws logs (?:tail|filter-log-events) /,
+  /^aws elasticache describe-events /,
+  /^redis-cli INFO (?:clients|commandstats|memory|replication|stats)$/,
+  /^redis-cli (?:--bigkeys|--scan --pattern '[^']+')$/,
+];
+
+function isKnownElsewhere(line: string): boolean {
+  const [, service, operation = ""] = wordsOf(line);
+  const client = service === "rds" ? rds : service === "cloudwatch" ? cloudwatch : undefined;
+  if (client === undefined) return knownElsewhere.some((pattern) => pattern.test(line));
+  const command = `${operation.replaceAll("-", "")}command`;
+  return Object.keys(client).some((name) => name.toLowerCase() === command);
+}
 
 /** What commander would not take of a command line. */
 function problemsOf(line: string, program: Command): string[] {
