@@ -63,6 +63,8 @@ export const environmentNames = {
   config: "PGKEEP_CONFIG",
   job: "PGKEEP_JOB",
   step: "PGKEEP_STEP",
+  /** Of the function that tells people of alarms: ARN of the one that looks at the database. */
+  lookFunction: "PGKEEP_LOOK_FUNCTION",
   /** Of the functions that set roles up and rotate passwords: ARN of the master user's secret. */
   masterSecret: "PGKEEP_MASTER_SECRET",
   /** Of the same: JSON, the ARN of the secret for each login that has a password (`app`, `reporting`, `migrations`). */

@@ -1,6 +1,7 @@
 import { PgkeepError, UsageError } from "../errors.ts";
-import { explain, pageNotification } from "../jobs/explain-alarm.ts";
+import { explain } from "../jobs/explain-alarm.ts";
 import { jobs } from "../jobs/index.ts";
+import { pageNotification } from "../jobs/page-notification.ts";
 import type { PostgresMajor } from "../postgres/versions.ts";
 import { supportedMajors } from "../postgres/versions.ts";
 import { requestFault } from "../sandbox/control.ts";

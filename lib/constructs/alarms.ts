@@ -5,6 +5,7 @@ import {
   AlarmState,
   ComparisonOperator,
   CompositeAlarm,
+  type IAlarmAction,
   Metric,
   Alarm as MetricAlarm,
   TreatMissingData,
@@ -42,6 +43,8 @@ export interface AlarmsProps {
   /** What the catalogue has for this database. */
   alarms: readonly Alarm[];
   topics: Topics;
+  /** What every alarm does instead of sending to the topic of its severity. */
+  action?: IAlarmAction | undefined;
   /** Where the runbook can be read; the entry's heading is added to it. */
   runbook: string;
 }
@@ -83,7 +86,7 @@ export class Alarms extends Construct {
 
   private notify(alarm: Alarm, prefix: string, props: AlarmsProps): void {
     const self = this.alarm(alarm.name);
-    const action = new SnsAction(props.topics.of(alarm.severity));
+    const action = props.action ?? new SnsAction(props.topics.of(alarm.severity));
     const [first, ...others] = alarm.consequenceOf.map((name) => this.alarm(name));
     if (tellsItself(alarm) || first === undefined) {
       self.addAlarmAction(action);

@@ -1,12 +1,14 @@
+import { createHash } from "node:crypto";
 import { copyFileSync, cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { AssetHashType, DockerImage } from "aws-cdk-lib";
+import { AssetHashType, DockerImage, Token } from "aws-cdk-lib";
 import { Code } from "aws-cdk-lib/aws-lambda";
 import { buildSync } from "esbuild";
 import { configDefaults } from "../config/beyond-defaults.ts";
 import type { AnyStep, Job } from "../jobs/job.ts";
+import type { Json } from "../json.ts";
 import { packageRoot } from "../package-root.ts";
 
 /** What a function is made of: the file that its `handler` names, and the one exported function in it. */
@@ -51,8 +53,11 @@ export const handler = stepHandler(job, ${JSON.stringify(step.name)}, openPorts,
   );
 }
 
+/** Functions that belong to no job. */
+export type OwnFunction = "bootstrap" | "rotate" | "look";
+
 /** Bundles one file of `lambdas/` that exports `handler` by itself. */
-export function bundleFunction(name: "bootstrap" | "rotate", directory: string): Bundle {
+export function bundleFunction(name: OwnFunction, directory: string): Bundle {
   return bundleSource(
     `
 import { ${name}Handler } from "./lambdas/${name}.${sourceExtension}";
@@ -149,8 +154,28 @@ export function stepCode(job: Job, step: AnyStep): Code {
 }
 
 /** The code of one of the functions that belong to no job. */
-export function functionCode(name: "bootstrap" | "rotate"): Code {
+export function functionCode(name: OwnFunction): Code {
   return codeOf(name, (directory) => bundleFunction(name, directory));
+}
+
+/** Bundles the function that tells people of alarms, with what it knows of them as plain data. */
+export function bundlePager(setting: Json, directory: string): Bundle {
+  return bundleSource(pagerSource(setting), directory);
+}
+
+/** The code of the function that tells people of the alarms of one database. */
+export function pagerCode(setting: Json): Code {
+  const digest = createHash("sha256").update(pagerSource(setting)).digest("hex");
+  return codeOf(`page/${digest}`, (directory) => bundlePager(setting, directory));
+}
+
+function pagerSource(setting: Json): string {
+  // Code is made before CloudFormation knows what its references are.
+  if (Token.isUnresolved(JSON.stringify(setting))) throw new TypeError("code cannot have references in it");
+  return `
+import { pageHandler } from "./lambdas/page.${sourceExtension}";
+export const handler = pageHandler(${JSON.stringify(setting)});
+`;
 }
 
 /**

@@ -52,6 +52,7 @@ export function addStacks(scope: Construct, config: Config): void {
       ...home,
       platform,
       config,
+      explain: { platform },
       description: `pgkeep: alarms, dashboard and notifications of the database ${key}`,
     });
     // It reads logs by their names, so nothing else says that these come first.

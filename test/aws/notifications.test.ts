@@ -4,7 +4,7 @@ import { pageDocuments } from "../../lib/alarms/page/documents.ts";
 import { pageText } from "../../lib/alarms/page/text.ts";
 import { awsClients } from "../../lib/aws/clients.ts";
 import { asciiSubject, snsNotifications } from "../../lib/aws/notifications.ts";
-import { pageNotification } from "../../lib/jobs/explain-alarm.ts";
+import { pageNotification } from "../../lib/jobs/page-notification.ts";
 import { lookWith, pageOf, rootFinding } from "../alarms/page/pages.ts";
 import { useWire } from "../helpers/aws-wire.ts";
 import { motoCredentials, noMoto, useMoto } from "../helpers/moto.ts";

@@ -276,7 +276,11 @@ describe("alarms on shares", () => {
 
 describe("topics", () => {
   const { template, resources } = observabilityOf(configOf("instance"), {
-    notifications: { page: ["on-call@example.com"], ticket: ["team@example.com", "lead@example.com"] },
+    notifications: {
+      page: ["on-call@example.com"],
+      ticket: ["team@example.com", "lead@example.com"],
+      enriched: true,
+    },
   });
 
   it("are two, with the names that jobs know, encrypted with a key of their own", () => {

@@ -19,6 +19,7 @@ const prefixes: Record<string, string> = {
   LambdaClient: "lambda",
   SFNClient: "states",
   SecretsManagerClient: "secretsmanager",
+  CloudWatchClient: "cloudwatch",
 };
 
 interface Recordable {

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { pageNotification } from "../../lib/jobs/explain-alarm.ts";
+import { pageNotification } from "../../lib/jobs/page-notification.ts";
 import { fileNotifications } from "../../lib/sandbox/notifications.ts";
 import { lookWith, pageOf, rootFinding } from "../alarms/page/pages.ts";
 

@@ -19,6 +19,7 @@ import {
 } from "../helpers/permissions.ts";
 import { useServer } from "../helpers/postgres.ts";
 import { recordedAccessCalls } from "../helpers/recorded-access.ts";
+import { recordedPagerCalls } from "../helpers/recorded-pager.ts";
 import { recordedCalls, tokenOfTest } from "../helpers/recorded-runs.ts";
 import { useSynthesizer } from "../helpers/synth.ts";
 import { callsOfServices } from "../helpers/template-calls.ts";
@@ -113,6 +114,8 @@ describe.skipIf(noMoto !== undefined)(`least privilege${noMoto === undefined ? "
         }
         const master = lambda?.environment[environmentNames.masterSecret];
         if (lambda !== undefined && master !== undefined) return recordedAccessCalls(lambda, [master]);
+        if (lambda !== undefined && /-(?:page|look)$/.test(lambda.name))
+          return recordedPagerCalls(lambda, surroundings);
         return callsOfServices(synthesized, identity);
       }
     }, 300_000);

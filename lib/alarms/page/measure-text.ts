@@ -8,7 +8,7 @@ const limits: Record<Comparison, (limit: string) => string> = {
   "<=": (limit) => `${limit} or less`,
 };
 
-/** `97 %, alarm at 90 % or more`; `no data, …` without a value. */
+/** `97 %, alarm at 90 % or more`; `no value, …` without a value. */
 export function measureText(of: {
   value: number | undefined;
   threshold: number;
@@ -16,7 +16,7 @@ export function measureText(of: {
   comparison: Comparison;
 }): string {
   const value =
-    of.value === undefined || !Number.isFinite(of.value) ? "no data" : valueText(of.value, of.unit);
+    of.value === undefined || !Number.isFinite(of.value) ? "no value" : valueText(of.value, of.unit);
   return `${value}, alarm at ${limits[of.comparison](valueText(of.threshold, of.unit))}`;
 }
 

@@ -54,8 +54,11 @@ export interface Transition {
   value?: number | undefined;
 }
 
+/** What a page has of an alarm. */
+export type PagedAlarm = Omit<Alarm, "source" | "why">;
+
 export interface PageRequest {
-  alarm: Alarm;
+  alarm: PagedAlarm;
   /** Of the database; anything with these has them. */
   config: {
     key: string;
@@ -107,7 +110,7 @@ export function composePage(request: PageRequest): Page {
   };
 }
 
-function measured(alarm: Alarm, value: number | undefined): Measured {
+function measured(alarm: PagedAlarm, value: number | undefined): Measured {
   const { threshold, unit, comparison } = alarm;
   return {
     value: value !== undefined && Number.isFinite(value) ? value : null,
@@ -118,7 +121,11 @@ function measured(alarm: Alarm, value: number | undefined): Measured {
   };
 }
 
-function filled(text: string, { subject }: Alarm, { key, database, roles }: PageRequest["config"]): string {
+function filled(
+  text: string,
+  { subject }: PagedAlarm,
+  { key, database, roles }: PageRequest["config"],
+): string {
   const prefix = roles.prefix ?? database.name;
   const values: Record<string, string> = {
     subject: subject?.name ?? "",

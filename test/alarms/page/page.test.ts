@@ -34,7 +34,7 @@ describe("a page", () => {
     expect(page.cause.from).toBe("catalogue");
     expect(page.measured).toMatchObject({
       value: null,
-      text: expect.stringMatching(/^no data, alarm at 5 GiB or less$/),
+      text: expect.stringMatching(/^no value, alarm at 5 GiB or less$/),
     });
     expect(page.evidence).toEqual({});
   });
