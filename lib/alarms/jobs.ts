@@ -55,7 +55,7 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     hurts: "nobody yet; a restore has one day less to choose from",
     look: ["jobs"],
     command: "npx pgkeep backup list",
-    consequenceOf: ["database-down", "corrupt-objects"],
+    consequenceOf: ["database-down", "corrupt-objects", "connections-used", "database-connections"],
   },
   {
     ...perJob,
@@ -156,7 +156,7 @@ export const jobAlarms: readonly AlarmDefinition[] = [
     hurts: "nobody yet; what {subject} does for the database is not done",
     look: ["jobs"],
     command: "npx pgkeep run {subject} --dry-run",
-    consequenceOf: ["database-down"],
+    consequenceOf: ["database-down", "connections-used", "database-connections"],
     // It fails for the damage that it has found.
     causesOf: (subject) => (subject?.name === "check-integrity" ? ["corrupt-objects"] : []),
   },
