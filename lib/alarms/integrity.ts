@@ -23,7 +23,7 @@ export const integrityAlarms: readonly AlarmDefinition[] = [
       "A bug, storage or memory that failed; of indexes on text alone, a changed collation of the operating system.",
     hurts: "whoever reads the damaged objects ({app}, {reporting}): errors or wrong answers",
     look: ["damage"],
-    command: "npx pgkeep run check-integrity --json",
+    command: "npx pgkeep run check-integrity --dry-run",
     consequenceOf: [],
   },
 ];

@@ -97,7 +97,10 @@ export function wordsOf(line: string): string[] {
     throw new TypeError(`one command a line: ${line}`);
   }
   return words.map((word) =>
-    word.replaceAll(/'([^']*)'|"((?:[^"\\]|\\.)*)"/g, (_, single, double) => single ?? double),
+    word.replaceAll(
+      /'([^']*)'|"((?:[^"\\]|\\.)*)"/g,
+      (_, single, double) => single ?? double.replaceAll(/\\([$"`\\])/g, "$1"),
+    ),
   );
 }
 
