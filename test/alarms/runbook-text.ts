@@ -109,9 +109,8 @@ const verbs =
 
 /** Texts in back-ticks that are statements of SQL. `REINDEX INDEX CONCURRENTLY` alone is the name of a command. */
 export function inlineSql(text: string): string[] {
-  return inlineCode(text).filter(
-    (code) => verbs.test(code) && !/^[A-Z ]+$/.test(code) && !code.includes("…"),
-  );
+  const isNameOfCommand = (code: string) => /^[A-Z ]+$/.test(code) && !code.endsWith(" NAME");
+  return inlineCode(text).filter((code) => verbs.test(code) && !isNameOfCommand(code) && !code.includes("…"));
 }
 
 /** Those with something left out, which no parser reads. */
