@@ -44,12 +44,12 @@ export function pageHandler(
     logger.addContext(context);
     const told = readAlarmEvent(event);
     const alarm = alarmOf(setting, told);
-    const [look, value] = await Promise.all([
+    const [look, { since, value }] = await Promise.all([
       told.state === "ALARM" ? lookFor(alarm, ports, logger) : undefined,
-      told.value ?? newestOf(setting, alarm, ports, logger),
+      told.value === undefined ? stateOf(setting, alarm, told, ports, logger) : told,
     ]);
     const { config, runbook } = setting;
-    const transition = { state: told.state === "ALARM" ? "alarm" : "ok", since: told.since, value } as const;
+    const transition = { state: told.state === "ALARM" ? "alarm" : "ok", since, value } as const;
     const page = composePage({ alarm, config, transition, look, runbook });
     await ports.notifications.send(pageNotification(page));
     logger.info(`told: ${page.title}`, { page: { ...page } });
@@ -82,18 +82,24 @@ async function lookFor(alarm: PagedAlarm, ports: PagerPorts, logger: Logger): Pr
   }
 }
 
-/** A composite alarm is told without a value: the metric alarm beside it has one. */
-async function newestOf(
+/** A composite alarm is told without a value and after a wait: the metric alarm beside it knows better. */
+async function stateOf(
   { config }: PagerSetting,
   alarm: PagedAlarm,
+  told: AlarmEvent,
   ports: PagerPorts,
   logger: Logger,
-): Promise<number | undefined> {
+): Promise<Pick<AlarmEvent, "since" | "value">> {
   try {
-    return await ports.valueOfAlarm(`${prefixOf(config)}${alarm.name}`);
+    const { inAlarm, since, value } = await ports.stateOf(`${prefixOf(config)}${alarm.name}`);
+    const isSame = inAlarm === (told.state === "ALARM");
+    return {
+      since: isSame && since !== undefined ? since : told.since,
+      ...(value === undefined ? {} : { value }),
+    };
   } catch (error) {
     logger.warn("the value is not known", error as Error);
-    return undefined;
+    return told;
   }
 }
 

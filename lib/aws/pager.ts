@@ -4,12 +4,20 @@ import type { Look } from "../alarms/page/look.ts";
 import { PgkeepError } from "../errors.ts";
 import { newestValue } from "./alarm-event.ts";
 
+export interface MetricAlarmState {
+  inAlarm?: boolean;
+  /** Since when it is or is not. */
+  since?: Date;
+  /** Newest value that this was found from. */
+  value?: number;
+}
+
 /** What the function that tells people of alarms asks of AWS. */
 export interface PagerCalls {
   /** @throws when the function fails, is busy, or takes longer than this */
   look(request: unknown, milliseconds: number): Promise<Look>;
-  /** Newest value of a metric alarm; undefined when CloudWatch has none. */
-  valueOfAlarm(alarmName: string): Promise<number | undefined>;
+  /** What CloudWatch knows of a metric alarm; empty when there is none of that name. */
+  stateOf(alarmName: string): Promise<MetricAlarmState>;
 }
 
 export interface PagerOptions {
@@ -50,12 +58,20 @@ export function pagerCalls({ lookFunction, configure, ...options }: PagerOptions
         `the look at the database failed: ${why ?? FunctionError ?? "no answer"}`,
       );
     },
-    async valueOfAlarm(alarmName) {
+    async stateOf(alarmName) {
       const { MetricAlarms } = await cloudWatch.send(
         new DescribeAlarmsCommand({ AlarmNames: [alarmName], AlarmTypes: ["MetricAlarm"] }),
         { abortSignal: AbortSignal.timeout(describeMilliseconds) },
       );
-      return newestValue(MetricAlarms?.[0]?.StateReasonData);
+      const alarm = MetricAlarms?.[0];
+      if (alarm === undefined) return {};
+      const { StateValue, StateTransitionedTimestamp: since, StateReasonData } = alarm;
+      const value = newestValue(StateReasonData);
+      return {
+        inAlarm: StateValue === "ALARM",
+        ...(since === undefined ? {} : { since }),
+        ...(value === undefined ? {} : { value }),
+      };
     },
   };
 }

@@ -1,8 +1,10 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { CloudWatchClient, PutMetricAlarmCommand, SetAlarmStateCommand } from "@aws-sdk/client-cloudwatch";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { newestValue, readAlarmEvent } from "../../lib/aws/alarm-event.ts";
 import { type PagerCalls, pagerCalls } from "../../lib/aws/pager.ts";
+import { motoCredentials, noMoto, useMoto } from "../helpers/moto.ts";
 
 const lookFunction = "arn:aws:lambda:eu-west-1:444455556666:function:pgkeep-shop-look";
 
@@ -77,6 +79,45 @@ describe("what the pager asks of AWS", () => {
     expect(performance.now() - began).toBeLessThan(1_500);
   });
 });
+
+describe.skipIf(noMoto !== undefined)(
+  `the state of an alarm${noMoto === undefined ? "" : ` (${noMoto})`}`,
+  () => {
+    const moto = useMoto();
+
+    it("has its newest value, and since when it is so", async () => {
+      const options = { region: "eu-west-1", endpoint: moto.endpoint, credentials: motoCredentials };
+      const cloudWatch = new CloudWatchClient(options);
+      const AlarmName = "pgkeep-shop-cpu-high";
+      await cloudWatch.send(
+        new PutMetricAlarmCommand({
+          AlarmName,
+          MetricName: "CPUUtilization",
+          Namespace: "AWS/RDS",
+          Statistic: "Average",
+          Period: 60,
+          EvaluationPeriods: 5,
+          Threshold: 90,
+          ComparisonOperator: "GreaterThanOrEqualToThreshold",
+        }),
+      );
+      await cloudWatch.send(
+        new SetAlarmStateCommand({
+          AlarmName,
+          StateValue: "ALARM",
+          StateReason: "Threshold Crossed",
+          StateReasonData: JSON.stringify({
+            evaluatedDatapoints: [{ timestamp: "2026-11-21T18:02:00.000+0000", sampleCount: 1, value: 97.5 }],
+          }),
+        }),
+      );
+      cloudWatch.destroy();
+      const calls = pagerCalls({ ...options, lookFunction });
+      expect(await calls.stateOf(AlarmName)).toMatchObject({ inAlarm: true, value: 97.5 });
+      expect(await calls.stateOf("pgkeep-shop-absent")).toEqual({});
+    });
+  },
+);
 
 describe("an event of CloudWatch", () => {
   it("has the newest value, whatever the order of the datapoints", () => {

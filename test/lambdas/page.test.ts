@@ -72,9 +72,9 @@ function pager(given: Partial<PagerPorts> = {}) {
       asked.request = request;
       return lookWith(rootFinding);
     },
-    valueOfAlarm: async (name) => {
+    stateOf: async (name) => {
       asked.values.push(name);
-      return 97;
+      return { inAlarm: true, since: new Date("2026-11-21T18:03:00Z"), value: 97 };
     },
     notifications: {
       send: async (notification) => {
@@ -114,9 +114,16 @@ describe("the function that alarms invoke", () => {
     expect(asked.values).toEqual(["pgkeep-shop-cpu-high"]);
     expect(sent[0]?.page).toMatchObject({
       key: "pgkeep/shop/cpu-high",
-      since: "2026-11-21T18:08:15.490Z",
+      // Of the metric alarm: the composite one has waited for a cause.
+      since: "2026-11-21T18:03:00.000Z",
       measured: { value: 97 },
     });
+  });
+
+  it("takes the moment of the event when the metric alarm has changed again", async () => {
+    const { sent, tell } = pager();
+    await tell(compositeEvent("pgkeep-shop-cpu-high-unexplained", "OK"));
+    expect(sent[0]?.page).toMatchObject({ state: "ok", since: "2026-11-21T18:08:15.490Z" });
   });
 
   it("gives both ends the same key, and looks at nothing when it is over", async () => {
@@ -137,7 +144,7 @@ describe("the function that alarms invoke", () => {
       look: async () => {
         throw new Error("Rate Exceeded.");
       },
-      valueOfAlarm: async () => {
+      stateOf: async () => {
         throw new Error("denied");
       },
     });
