@@ -153,9 +153,14 @@ export function stepCode(job: Job, step: AnyStep): Code {
   return codeOf(`${job.name}/${step.name}`, (directory) => bundleStep(job, step, directory));
 }
 
-/** The code of one of the functions that belong to no job. */
-export function functionCode(name: OwnFunction): Code {
-  return codeOf(name, (directory) => bundleFunction(name, directory));
+/**
+ * The code of one of the functions that belong to no job. `database` is the key of one that may have it while others
+ * do not: where CDK does not bundle, it names code after the first function that has it.
+ */
+export function functionCode(name: OwnFunction, database?: string): Code {
+  return codeOf(database === undefined ? name : `${name}/${database}`, (directory) =>
+    bundleFunction(name, directory),
+  );
 }
 
 /** Bundles the function that tells people of alarms, with what it knows of them as plain data. */

@@ -57,7 +57,7 @@ export class Pager extends Construct {
     const { platform, topics } = props;
     const { base } = identifiersOf(platform.config);
     const setting = settingOf(props);
-    const code = props.code ?? { look: functionCode("look"), page: pagerCode(setting) };
+    const code = props.code ?? { look: functionCode("look", platform.config.key), page: pagerCode(setting) };
     assertCertificates(Stack.of(this).region);
     this.look = this.lookFunction(`${base}-look`, platform, code.look);
     this.page = this.pageFunction(`${base}-page`, props, code.page);
