@@ -16,6 +16,7 @@ import {
 import { type Drill, runWave } from "./drill.ts";
 import { type DrillSandbox, startDrillSandbox, type Told } from "./drill-sandbox.ts";
 import { drillConfig, waves } from "./drills.ts";
+import { runbookDrill } from "./runbook-drill.ts";
 
 const everything = process.env.PGKEEP_ALARM_DRILLS === "all";
 const wanted = process.env.PGKEEP_ALARM_DRILLS;
@@ -51,10 +52,13 @@ describe("each alarm is told once while its fault is on, and once when it is ove
   });
 
   it.each(chosen)("$name", async (wave) => {
-    const result = await runWave(sandbox, config, wave);
+    const runbook = runbookDrill(sandbox, config, { thoroughly: everything });
+    const result = await runWave(sandbox, config, wave, runbook);
     const problems = [
       ...result.notQuiet.map((text) => `without a fault: ${text}`),
       ...result.unexpected.map((text) => `told besides: ${text}`),
+      ...runbook.problems,
+      ...result.notCured.map((alarm) => `${alarm}: still on after what docs/runbook.md says was done`),
       ...result.results
         .filter(({ told, cleared }) => told !== 1 || cleared === "no")
         .map(({ drill, told, cleared }) => `${drill.alarm}: told ${told} times, cleared: ${cleared}`),
