@@ -148,7 +148,7 @@ export const waves: readonly Wave[] = [
       {
         alarm: "long-lock-wait",
         fault: "lock-pile-up",
-        lowers: { "health.longQueryTicketSeconds": 1 },
+        lowers: { "health.longQueryTicketSeconds": 1, "health.blockedSeconds": 1 },
         without: ["blocked-sessions"],
       },
       { alarm: "rollbacks", fault: "error-storm" },
@@ -181,13 +181,13 @@ export const waves: readonly Wave[] = [
   },
   {
     name: "the CPU is busy",
-    drills: [{ alarm: "cpu-high", fault: "cpu-storm", lowers: { "alarms.cpuPercent": 20 } }],
+    drills: [{ alarm: "cpu-high", fault: "cpu-storm", lowers: { "alarms.cpuPercent": 20 }, grows: true }],
     paceMilliseconds: 500,
   },
   {
     name: "more sessions than CPUs",
     drills: [
-      { alarm: "db-load-primary", fault: "cpu-storm", without: ["cpu-high"] },
+      { alarm: "db-load-primary", fault: "cpu-storm", without: ["cpu-high"], grows: true },
       { alarm: "proxy-borrow-latency", fault: "saturate-pooler", without: ["proxy-connections-used"] },
     ],
   },
