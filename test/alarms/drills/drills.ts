@@ -71,6 +71,7 @@ export const waves: readonly Wave[] = [
   },
   {
     name: "reads are not sent to a replica, and WAL is kept",
+    slow: true,
     drills: [
       {
         alarm: "replica-not-serving-replica-1",
@@ -186,6 +187,7 @@ export const waves: readonly Wave[] = [
   },
   {
     name: "more sessions than CPUs",
+    slow: true,
     drills: [
       { alarm: "db-load-primary", fault: "cpu-storm", without: ["cpu-high"], grows: true },
       { alarm: "proxy-borrow-latency", fault: "saturate-pooler", without: ["proxy-connections-used"] },
@@ -208,6 +210,8 @@ export const waves: readonly Wave[] = [
     ],
     leapDays: 3,
     atMostTicks: 60,
+    // A look at each minute finds a scan in it.
+    paceMilliseconds: 250,
   },
   {
     name: "ids are used up each day",
