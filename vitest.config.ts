@@ -1,5 +1,17 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+
+/** Files that take minutes by themselves: begun first, so that the end does not wait for one of them alone. */
+const longest = /\/alarms\/drills\/(?:drills|week)\.test\.ts$/;
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const isLong = ({ moduleId }: TestSpecification) => longest.test(moduleId);
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+  }
+}
 
 export default defineConfig({
   test: {
@@ -9,6 +21,7 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 240_000,
     pool: "forks",
+    sequence: { sequencer: LongestFirst },
     // Tests wait for servers about half of their time, so two cores keep three of them busy.
     maxWorkers: Math.max(2, Math.ceil(availableParallelism() * 1.5)),
     reporters: ["default", "./scripts/closing-line-reporter.ts"],

@@ -23,7 +23,7 @@ import { sendSignal, serverProcesses } from "../../lib/sandbox/processes.ts";
 import { crashServer, isRunning } from "../../lib/sandbox/server.ts";
 import type { PoolerState, ServerState } from "../../lib/sandbox/state.ts";
 import { configFor } from "../helpers/config.ts";
-import { allMajors, defaultMajor } from "../helpers/postgres.ts";
+import { defaultMajor, oldestAndNewest } from "../helpers/postgres.ts";
 
 const pgbouncer = await findPgbouncer();
 
@@ -159,7 +159,7 @@ function server(document: RoutingDocument, name: string) {
 
 const both = { "replica-1": 50, "replica-2": 50 };
 
-describe.each(allMajors.filter((major) => major !== defaultMajor))(
+describe.each(oldestAndNewest.filter((major) => major !== defaultMajor))(
   "route-replicas on PostgreSQL %i",
   (major) => {
     const stage = new Stage({});

@@ -10,7 +10,7 @@ import type { FaultReport } from "../../../lib/sandbox/faults/fault.ts";
 import { faultNamed, faults, runFault } from "../../../lib/sandbox/faults/index.ts";
 import { findPgbouncer, noPgbouncer, startPoolers, stopPooler } from "../../../lib/sandbox/pooler.ts";
 import { isRunning } from "../../../lib/sandbox/server.ts";
-import { allMajors } from "../../helpers/postgres.ts";
+import { oldestAndNewest } from "../../helpers/postgres.ts";
 import { useShopSandbox } from "../../helpers/shop-sandbox.ts";
 
 const pgbouncer = await findPgbouncer();
@@ -45,7 +45,7 @@ describe("the list of faults", () => {
   });
 });
 
-describe.each(allMajors)("faults of a running server, PostgreSQL %i", (major) => {
+describe.each(oldestAndNewest)("faults of a running server, PostgreSQL %i", (major) => {
   const sandbox = useShopSandbox(major, {
     database: 'the "shop" of O\'Brien\n%d — ü',
     settings: { max_connections: 40 },

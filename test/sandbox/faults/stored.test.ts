@@ -6,10 +6,10 @@ import { PgkeepError } from "../../../lib/errors.ts";
 import type { Backups, RestoreState } from "../../../lib/ports/backups.ts";
 import { sandboxBackups } from "../../../lib/sandbox/backups.ts";
 import { runFault } from "../../../lib/sandbox/faults/index.ts";
-import { allMajors } from "../../helpers/postgres.ts";
+import { oldestAndNewest } from "../../helpers/postgres.ts";
 import { useShopSandbox } from "../../helpers/shop-sandbox.ts";
 
-describe.each(allMajors)("faults of what is stored, PostgreSQL %i", (major) => {
+describe.each(oldestAndNewest)("faults of what is stored, PostgreSQL %i", (major) => {
   const sandbox = useShopSandbox(major, { replicas: 0 });
   const apply = (name: string) => runFault({ name }, sandbox.context);
   const repair = (name: string) => runFault({ name, repair: true }, sandbox.context);
