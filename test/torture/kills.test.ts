@@ -72,18 +72,22 @@ describe("killed with -9 at random moments", { timeout: trials * 60_000 }, () =>
     check: (name: string) => Promise<void>,
   ): Promise<void> {
     await prepare(`${operation}-0`);
-    const { ended, milliseconds } = await run(operation, `${operation}-0`);
-    expect(ended).toBe(true);
+    const first = await run(operation, `${operation}-0`);
+    expect(first.ended).toBe(true);
     await check(`${operation}-0`);
+    let { milliseconds } = first;
     let killed = 0;
-    for (let trial = 1; trial <= trials; trial++) {
+    const tooFew = () => killed <= trials / 4;
+    // The first time is the slowest: on a busy machine many would end before they are killed.
+    for (let trial = 1; trial <= trials || (tooFew() && trial <= 5 * trials); trial++) {
       const name = `${operation}-${trial}`;
       await prepare(name);
       const trialled = await run(operation, name, Math.floor(random.fraction() * milliseconds * 0.9));
       if (!trialled.ended) killed += 1;
+      else milliseconds = Math.min(milliseconds, trialled.milliseconds);
       await check(name);
     }
-    expect(killed, "runs that were killed before they ended").toBeGreaterThan(trials / 4);
+    expect(tooFew(), `of ${trials} runs only ${killed} were killed before they ended`).toBe(false);
   }
 
   async function expectAllWhole(): Promise<string[]> {

@@ -215,7 +215,7 @@ export interface BadDay {
 /** One for each day, from one past noon on, beside all that belongs to the week. */
 export const badDays: readonly BadDay[] = [
   { fault: "abandon-slot", alarm: "inactive-slots", minutes: 21 },
-  { fault: "long-query", alarm: "long-queries", minutes: 15 },
+  { fault: "forget-prepared-transaction", alarm: "prepared-transactions", minutes: 17 },
   { fault: "crash-primary", alarm: "database-down", minutes: 6 },
   { fault: "leave-invalid-index", alarm: "invalid-indexes", minutes: 17 },
   { fault: "crash-replica", alarm: "replica-lag-replica-1", minutes: 19 },
