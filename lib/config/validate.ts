@@ -92,7 +92,7 @@ class FileValidation {
   /** Reports what `schema` does not allow in `value`, which stands at `base`, and takes it out. */
   check(schema: z.ZodType, value: PlainMap, base: Path): void {
     dropEmptySections(schema, value);
-    const result = schema.safeParse(value);
+    const result = schema.safeParse(measurable(value));
     if (result.success) return;
     const reported = new Set<string>();
     for (const issue of result.error.issues) {
@@ -212,4 +212,18 @@ export function mergeDeep(base: PlainMap, over: PlainMap): PlainMap {
     setKey(merged, key, isPlainMap(below) && isPlainMap(value) ? mergeDeep(below, value) : value);
   }
   return merged;
+}
+
+/**
+ * The same with no map below a key `length`: the schema library compares the length of whatever stands in the place of
+ * a text, and stumbles over one that is no number. No setting has that name.
+ */
+function measurable(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(measurable);
+  if (typeof value !== "object" || value === null) return value;
+  const copy = emptyMap();
+  for (const [key, one] of Object.entries(value)) {
+    copy[key] = key === "length" && typeof one === "object" ? null : measurable(one);
+  }
+  return copy;
 }

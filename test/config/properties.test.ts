@@ -110,6 +110,14 @@ describe("whatever the file contains", () => {
     );
   });
 
+  it("is wrong where a text should be and has a length that is no number", () => {
+    for (const value of [{ length: {} }, { length: { toString: 1 } }, { length: [] }]) {
+      behaves(JSON.stringify({ maintenance: { window: value }, alarms: { length: value } }));
+    }
+    const { problems } = checkConfig("maintenance: { window: { length: {} } }", { now });
+    expect(problems.map(({ path }) => path)).toEqual(["maintenance.window"]);
+  });
+
   it("as any text, the loader gives a configuration or a list of problems", () => {
     const fragments = fc.constantFrom(
       "a",
