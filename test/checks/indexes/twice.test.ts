@@ -92,7 +92,7 @@ describe.each(majors)("indexes that are there twice, PostgreSQL %i", (major) => 
     ]);
   });
 
-  it.runIf(major >= 15)("tells apart whether nulls are distinct", async () => {
+  it.runIf(major >= 15)("tells apart whether nulls are distinct (a choice from 15 on)", async () => {
     await schema(`
       create table s.t (a int);
       create unique index t_a on s.t (a);
