@@ -86,7 +86,7 @@ describe.each(topologies)("alarms on CloudWatch: %s", (topology) => {
         expect(own?.properties.AlarmActions, alarm.name).toBeUndefined();
         expect(composite?.properties, alarm.name).toMatchObject({
           ActionsSuppressorWaitPeriod: 300,
-          ActionsSuppressorExtensionPeriod: 600,
+          ActionsSuppressorExtensionPeriod: 900,
         });
         expect(silencersOf(composite as Resource), alarm.name).toEqual(
           alarm.consequenceOf.map((name) => `pgkeep-shop-${name}`).toSorted(),
