@@ -12,6 +12,7 @@ import { beyondDefaults } from "../../lib/config/beyond-defaults.ts";
 import {
   type Bundle,
   bundleFunction,
+  bundlePager,
   bundleSource,
   bundleStep,
   functionHandler,
@@ -35,6 +36,12 @@ beforeAll(async () => {
   for (const { name, job, step } of steps) {
     bundles.set(name, bundleStep(job, step, join(directory.path, name)));
   }
+  for (const name of ["bootstrap", "rotate", "look"] as const) {
+    bundles.set(name, bundleFunction(name, join(directory.path, name)));
+  }
+  const config = { key: "shop", database: { name: "shop" }, roles: {} };
+  const setting = { config, alarms: [], runbook: "docs/runbook.md" };
+  bundles.set("page", bundlePager(setting, join(directory.path, "page")));
 });
 afterAll(() => directory.remove());
 
@@ -57,21 +64,33 @@ function packagesOf(name: string): string[] {
 }
 
 describe("a bundle", () => {
-  it.each(databaseSteps)("of the database step $name is at most 1 MB, and has no AWS SDK", ({ name }) => {
-    expect(bundleOf(name).bytes).toBeLessThan(1_000_000);
-    expect(packagesOf(name)).toContain("pg");
-    expect(packagesOf(name).filter((name) => /^@aws-sdk|^@smithy|^aws-xray/.test(name))).toEqual([]);
-  });
+  it.each([...databaseSteps, { name: "look" }])(
+    "of $name, which reaches the database, is at most 1 MB, and has no AWS SDK",
+    ({ name }) => {
+      expect(bundleOf(name).bytes).toBeLessThan(1_000_000);
+      expect(packagesOf(name)).toContain("pg");
+      expect(packagesOf(name).filter((name) => /^@aws-sdk|^@smithy|^aws-xray/.test(name))).toEqual([]);
+    },
+  );
 
-  it.each(controlPlaneSteps)("of the control-plane step $name cannot speak to PostgreSQL", ({ name }) => {
-    expect(bundleOf(name).bytes).toBeLessThan(1_500_000);
-    expect(packagesOf(name)).not.toContain("pg");
-  });
+  it.each([...controlPlaneSteps, { name: "page" }])(
+    "of $name, outside the VPC, cannot speak to PostgreSQL",
+    ({ name }) => {
+      expect(bundleOf(name).bytes).toBeLessThan(1_500_000);
+      expect(packagesOf(name)).not.toContain("pg");
+    },
+  );
 
   it.each(steps)("of $name has its own job and no other, and nothing of the sandbox, CLI or CDK", (one) => {
     const { inputs } = bundleOf(one.name);
     const others = jobs.filter(({ name }) => name !== one.job.name).map(({ name }) => `lib/jobs/${name}.ts`);
     expect(inputs.filter((input) => others.includes(input))).toEqual([]);
+    expect(inputs.filter((input) => /^lib\/(sandbox|cli|stacks|constructs|url)\//.test(input))).toEqual([]);
+  });
+
+  it.each(["bootstrap", "rotate", "look", "page"])("of %s has nothing of the sandbox, CLI or CDK", (name) => {
+    const { inputs } = bundleOf(name);
+    expect(inputs).toContain(`lambdas/${name}.ts`);
     expect(inputs.filter((input) => /^lib\/(sandbox|cli|stacks|constructs|url)\//.test(input))).toEqual([]);
   });
 
@@ -163,6 +182,7 @@ describe.skipIf(whyNoLambda !== undefined)(
     const environment = {
       PGKEEP_RESOURCES: JSON.stringify(functionResources("shop", { port: 1 })),
       PGKEEP_CONFIG: beyondDefaults(configFor("shop")),
+      PGKEEP_LOOK_FUNCTION: "arn:aws:lambda:eu-central-1:123456789012:function:pgkeep-shop-look",
     };
 
     it.each(steps)("$name", async ({ name }) => {
@@ -174,8 +194,7 @@ describe.skipIf(whyNoLambda !== undefined)(
       }
     });
 
-    it.each(["bootstrap", "rotate"] as const)("%s", async (name) => {
-      bundleFunction(name, join(directory.path, name));
+    it.each(["bootstrap", "rotate", "look", "page"])("%s", async (name) => {
       const started = await startFunction(join(directory.path, name), environment);
       try {
         await started.ready;

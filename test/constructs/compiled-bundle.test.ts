@@ -17,12 +17,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { App, Stack } from "aws-cdk-lib";
 import { Function as Lambda, Runtime } from "aws-cdk-lib/aws-lambda";
-import { functionCode, stepCode } from "./package/dist/lib/constructs/bundle.js";
+import { functionCode, pagerCode, stepCode } from "./package/dist/lib/constructs/bundle.js";
 import { jobs } from "./package/dist/lib/jobs/index.js";
 
 const app = new App({ outdir: process.argv[1], analyticsReporting: false });
 const stack = new Stack(app, "stack");
-const codes = { bootstrap: functionCode("bootstrap"), rotate: functionCode("rotate") };
+const own = ["bootstrap", "rotate", "look"].map((name) => [name, functionCode(name)]);
+const config = { key: "shop", database: { name: "shop" }, roles: {} };
+const codes = { ...Object.fromEntries(own), page: pagerCode({ config, alarms: [], runbook: "docs/runbook.md" }) };
 for (const job of jobs) for (const step of job.steps) codes[job.name + "-" + step.name] = stepCode(job, step);
 for (const [id, code] of Object.entries(codes)) {
   new Lambda(stack, id, { runtime: Runtime.NODEJS_24_X, handler: "index.handler", code });
@@ -79,8 +81,9 @@ describe("functions bundled from the compiled package", () => {
     });
   });
 
-  it("are one for each step, and those that set roles up", () => {
+  it("are one for each step, and those that set roles up and tell of alarms", () => {
     expect(bundles.length).toBeGreaterThan(10);
+    expect(bundles.slice(0, 4).map(([name]) => name)).toEqual(["bootstrap", "rotate", "look", "page"]);
     expect(new Set(bundles.map(([, path]) => path)).size).toBe(bundles.length);
   });
 
@@ -91,6 +94,7 @@ describe("functions bundled from the compiled package", () => {
         const started = await startFunction(path, {
           PGKEEP_RESOURCES: JSON.stringify(functionResources("shop", { port: 1 })),
           PGKEEP_CONFIG: beyondDefaults(configFor("shop")),
+          PGKEEP_LOOK_FUNCTION: "arn:aws:lambda:eu-central-1:123456789012:function:pgkeep-shop-look",
         });
         try {
           await expect(started.ready, name).resolves.toBeUndefined();
