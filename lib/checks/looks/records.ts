@@ -1,7 +1,7 @@
 import { versionText } from "../../postgres/versions.ts";
 import { countText, durationText } from "../../words.ts";
 import { scalars } from "./clues-of-finding.ts";
-import { type Clue, rankOf, type ShortLook } from "./short-look.ts";
+import { type Clue, type LookContext, rankOf, type ShortLook } from "./short-look.ts";
 
 /** A server that was started in the last quarter of an hour says why it did not answer. */
 const recentStartSeconds = 900;
@@ -41,16 +41,29 @@ interface Run {
   outcome: string;
   reason: string | null;
   ageSeconds: number;
+  /** No later one is recorded. */
+  isNewest: boolean;
+  /** Since the newest run that is recorded began. */
+  newestSeconds: number;
   succeededSeconds: number | null;
 }
 
 /** A run that lasts this long is no longer one that has just begun. */
 const longRunSeconds = 60;
 
+/** A run may begin so much later than it was due: the window of a schedule, and the start of a function. */
+const longestDelaySeconds = 3600;
+
+/** Why a run leaves no record. */
+const silent = "it cannot reach the database, or not log in, to record itself";
+
+/** Where a run that could not record itself says why. */
+const elsewhere = "see the log group of its function (in a sandbox: what the sandbox printed)";
+
 /**
  * What the last run of the alarm's job said: one of the last day that failed before others, unless one has succeeded
- * since and the alarm is not about failures; and the run that is under way. @throws PgkeepError when the table of
- * runs may not be read
+ * since and the alarm is not about failures; and the run that is under way. A run that cannot reach the database
+ * leaves no record: what is missing is said. @throws PgkeepError when the table of runs may not be read
  */
 export const lookAtJobs: ShortLook = async ({ session, alarm }) => {
   const job = alarm.subject?.kind === "job" ? alarm.subject.name : "check-health";
@@ -63,6 +76,8 @@ export const lookAtJobs: ShortLook = async ({ session, alarm }) => {
          from pgkeep.job_run r where job = $1)
      select started_at as "startedAt", outcome, reason,
             extract(epoch from clock_timestamp() - started_at)::float8 as "ageSeconds",
+            started_at = (select max(started_at) from runs) as "isNewest",
+            (select extract(epoch from clock_timestamp() - max(started_at))::float8 from runs) as "newestSeconds",
             (select extract(epoch from clock_timestamp() - max(finished_at))::float8 from pgkeep.job_run s
               where s.job = $1 and s.outcome = 'succeeded') as "succeededSeconds"
        from ((select *, 1 as place from (select * from runs order by started_at desc limit 1) newest where outcome = 'running')
@@ -76,28 +91,46 @@ export const lookAtJobs: ShortLook = async ({ session, alarm }) => {
   const told = isUnderWay
     ? runs.filter(({ outcome }) => outcome === "running" || outcome === "failed")
     : runs;
-  if (told.length > 0) return { clues: told.map((run) => clueOfRun(job, run)) };
-  return {
-    clues: [
-      {
-        from: "jobs",
-        rank: rankOf("medium"),
-        text: `no run of ${job} is recorded: nothing starts it`,
-        evidence: scalars({ job }),
-      },
-    ],
-  };
+  if (told.length === 0) return { clues: [clueWithoutRuns(job, alarm)] };
+  const missing = isUnderWay ? undefined : missingAfter(told, alarm);
+  return { clues: told.map((run) => clueOfRun(job, run, missing)) };
 };
 
-function clueOfRun(job: string, { outcome, reason, ageSeconds, succeededSeconds, startedAt }: Run): Clue {
-  const last =
-    succeededSeconds === null ? "it never succeeded" : `last success ${durationText(succeededSeconds)} ago`;
+/** What no record says of the runs that the alarm is about; undefined when the records may well be complete. */
+function missingAfter(told: readonly Run[], { entry, subject }: LookContext["alarm"]): string | undefined {
+  const { newestSeconds = 0 } = told[0] ?? {};
+  const period = subject?.kind === "job" ? subject.periodSeconds : Number.POSITIVE_INFINITY;
+  if (newestSeconds > period + Math.min(period / 2, longestDelaySeconds)) {
+    return `no run since ${durationText(newestSeconds)} ago has left a record: nothing starts one, or ${silent}: ${elsewhere}`;
+  }
+  if (!entry.endsWith("-failed") || told.some(({ outcome }) => outcome === "failed")) return undefined;
+  return `no failure of the last day is recorded: the run that failed could not reach the database, or not log in, to record itself: ${elsewhere}`;
+}
+
+function clueWithoutRuns(job: string, { subject }: LookContext["alarm"]): Clue {
+  const recorded = subject?.kind !== "job" || subject.recorded;
+  const why = recorded ? `nothing starts one, or ${silent}` : "on AWS it does not reach the database";
+  return {
+    from: "jobs",
+    rank: rankOf("medium"),
+    text: `no run of ${job} is recorded: ${why}: ${elsewhere}`,
+    evidence: scalars({ job }),
+  };
+}
+
+function clueOfRun(job: string, run: Run, missing: string | undefined): Clue {
+  const { outcome, reason, ageSeconds, isNewest, succeededSeconds, startedAt } = run;
   const why = reason === null ? "" : `: ${reason.slice(0, reasonCharacters)}`;
   const isGrave = outcome === "failed" || (outcome === "running" && ageSeconds > longRunSeconds);
+  const which = isNewest ? "last recorded run" : "run";
   return {
     from: "jobs",
     rank: rankOf(isGrave ? "high" : "medium"),
-    text: `the run of ${job} that began ${durationText(ageSeconds)} ago ${phrases[outcome] ?? outcome}${why}; ${last}`,
+    text: [
+      `the ${which} of ${job}, which began ${durationText(ageSeconds)} ago, ${phrases[outcome] ?? outcome}${why}`,
+      ...(outcome === "succeeded" ? [] : [lastSuccess(succeededSeconds)]),
+      ...(missing === undefined ? [] : [missing]),
+    ].join("; "),
     evidence: scalars({
       job,
       outcome,
@@ -106,6 +139,10 @@ function clueOfRun(job: string, { outcome, reason, ageSeconds, succeededSeconds,
       succeededSecondsAgo: succeededSeconds === null ? null : Math.round(succeededSeconds),
     }),
   };
+}
+
+function lastSuccess(seconds: number | null): string {
+  return seconds === null ? "no success is recorded" : `last recorded success ${durationText(seconds)} ago`;
 }
 
 const phrases: Record<string, string> = {

@@ -278,7 +278,7 @@ describe.each(majors)("a look at the time of an alarm on PostgreSQL %i", (major)
     );
     expect(findings.map(({ text }) => text)).toEqual([
       expect.stringMatching(
-        /^the run of back-up that began 2 h 0 min ago failed: the quota of snapshots is reached; last success 26 h 0 min ago$/,
+        /^the run of back-up, which began 2 h 0 min ago, failed: the quota of snapshots is reached; last recorded success 26 h 0 min ago$/,
       ),
       expect.stringMatching(/^shop\.orders is damaged, seen .* ago \(1 object in all\)$/),
     ]);
@@ -286,28 +286,34 @@ describe.each(majors)("a look at the time of an alarm on PostgreSQL %i", (major)
     expect(unseen).toEqual([expect.stringContaining("server's log")]);
   });
 
-  it("tells of a run that does not end, and of a failure only while nothing has succeeded since", async () => {
-    const { config, names, as } = await shop();
-    const runs = (...rows: string[]) =>
-      as(undefined, async (session) => {
-        await session.query("delete from pgkeep.job_run where job = 'vacuum'");
-        await session.query(
-          `insert into pgkeep.job_run (id, job, started_at, finished_at, outcome, reason)
-           select 'vacuum ' || id, 'vacuum', now() - hours * interval '1 hour', case when outcome <> 'running' then now() end, outcome, reason
-             from (values ${rows.join(", ")}) as given (id, hours, outcome, reason)`,
-        );
-      });
-    const told = async (entry: string) => {
-      const subject = { kind: "job", name: "vacuum", periodSeconds: 86_400, recorded: true } as const;
-      const { findings } = await as(names.monitoring, (session) =>
-        lookAt(session, config, { entry, subject, look: ["jobs"] }),
+  /** Gives vacuum these runs alone: identity, hours since it began, outcome and reason of each. */
+  const runs = async (...rows: string[]) => {
+    const { as } = await shop();
+    await as(undefined, async (session) => {
+      await session.query("delete from pgkeep.job_run where job = 'vacuum'");
+      if (rows.length === 0) return;
+      await session.query(
+        `insert into pgkeep.job_run (id, job, started_at, finished_at, outcome, reason)
+         select 'vacuum ' || id, 'vacuum', now() - hours * interval '1 hour', case when outcome <> 'running' then now() end, outcome, reason
+           from (values ${rows.join(", ")}) as given (id, hours, outcome, reason)`,
       );
-      return findings.map(({ text }) => text.replace(/; last .*|; it .*/, ""));
-    };
+    });
+  };
+  const toldOf = async (entry: string, recorded = true): Promise<string[]> => {
+    const { config, names, as } = await shop();
+    const subject = { kind: "job", name: "vacuum", periodSeconds: 86_400, recorded } as const;
+    const { findings } = await as(names.monitoring, (session) =>
+      lookAt(session, config, { entry, subject, look: ["jobs"] }),
+    );
+    return findings.map(({ text }) => text);
+  };
+
+  it("tells of a run that does not end, and of a failure only while nothing has succeeded since", async () => {
+    const told = async (entry: string) => (await toldOf(entry)).map((text) => text.replace(/; .*/, ""));
     const failed = "('a', 9, 'failed', 'no room')";
-    const failure = "the run of vacuum that began 9 h 0 min ago failed: no room";
-    const endless = "the run of vacuum that began 2 h 0 min ago has not ended";
-    const done = "the run of vacuum that began 5 h 0 min ago succeeded";
+    const failure = "the run of vacuum, which began 9 h 0 min ago, failed: no room";
+    const endless = "the last recorded run of vacuum, which began 2 h 0 min ago, has not ended";
+    const done = "the last recorded run of vacuum, which began 5 h 0 min ago, succeeded";
     await runs(failed, "('b', 5, 'succeeded', null)");
     expect(await told("job-overdue")).toEqual([done]);
     expect(await told("job-failed")).toEqual([failure]);
@@ -322,6 +328,40 @@ describe.each(majors)("a look at the time of an alarm on PostgreSQL %i", (major)
     expect(await told("job-overdue")).toEqual([done]);
     await runs("('c', 2, 'running', null)");
     expect(await told("job-overdue")).toEqual([endless]);
+  });
+
+  it("says of runs that left no record that it knows nothing of them, and who does", async () => {
+    const silent = "nothing starts one, or it cannot reach the database, or not log in, to record itself";
+    const see = "see the log group of its function (in a sandbox: what the sandbox printed)";
+    const done = (hours: number) => `('a', ${hours}, 'succeeded', null)`;
+    const last = (began: string) => `the last recorded run of vacuum, which began ${began} ago, succeeded`;
+    await runs(done(5));
+    expect(await toldOf("job-overdue")).toEqual([last("5 h 0 min")]);
+    expect(await toldOf("job-failed")).toEqual([
+      `${last("5 h 0 min")}; no failure of the last day is recorded: the run that failed could not reach the database, or not log in, to record itself: ${see}`,
+    ]);
+    const missing = (since: string) => `no run since ${since} ago has left a record: ${silent}: ${see}`;
+    await runs(done(26));
+    for (const entry of ["job-failed", "job-absent"]) {
+      expect(await toldOf(entry)).toEqual([`${last("26 h 0 min")}; ${missing("26 h 0 min")}`]);
+    }
+    await runs("('a', 27, 'failed', 'no room')");
+    expect(await toldOf("job-overdue")).toEqual([
+      `the last recorded run of vacuum, which began 27 h 0 min ago, failed: no room; no success is recorded; ${missing("27 h 0 min")}`,
+    ]);
+    // What was due less than an hour ago may yet begin.
+    await runs(done(24.9));
+    expect(await toldOf("job-overdue")).toEqual([last("24 h 54 min")]);
+    // A run that is under way has reached the database.
+    await runs(done(26), "('b', 0.5, 'running', null)");
+    expect(await toldOf("job-failed")).toEqual([
+      expect.stringMatching(/^the last .* 30 min ago, has not ended; last recorded success \S+ s ago$/),
+    ]);
+    await runs();
+    expect(await toldOf("job-absent")).toEqual([`no run of vacuum is recorded: ${silent}: ${see}`]);
+    expect(await toldOf("job-absent", false)).toEqual([
+      `no run of vacuum is recorded: on AWS it does not reach the database: ${see}`,
+    ]);
   });
 
   it("says everything of every entry's look that it cannot see, and throws nothing", async () => {

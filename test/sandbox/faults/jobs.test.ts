@@ -238,7 +238,7 @@ describe.each(outermost)(
             ),
           ).toEqual([{ outcome: "running" }]);
           expect(await sandbox.causes("job-absent-check-recovery")).toContainEqual(
-            expect.stringMatching(/^the run of check-recovery .* has not ended/),
+            expect.stringMatching(/^the last recorded run of check-recovery, .* has not ended/),
           );
           await succeeds("vacuum");
         },
@@ -256,6 +256,7 @@ describe.each(outermost)(
     });
 
     once("break-job: maintenance fails with the reason, watching goes on", async () => {
+      await succeeds("vacuum");
       await sandbox.around(
         "break-job",
         async () => {
@@ -264,8 +265,20 @@ describe.each(outermost)(
             expect(result).toMatchObject({ outcome: "failed", error: { code: "authentication" } });
             expect(result.reason ?? result.error?.message).toMatch(/pgkeep_maintenance/);
             expect(sandbox.measured("JobFailed", { Job: job })).toBe(1);
+            expect(result.recorded).toBe(false);
           }
           await succeeds("check-health");
+          // Who cannot log in cannot say so either: the success before it is not all that happened.
+          expect(await sandbox.causes("job-failed-vacuum")).toEqual([
+            expect.stringMatching(
+              /^the last recorded run of vacuum, which began \S+ s ago, succeeded; no failure of the last day is recorded: the run that failed could not reach the database, or not log in, to record itself: see the log group of its function/,
+            ),
+          ]);
+          expect(await sandbox.causes("job-failed-reindex")).toEqual([
+            expect.stringMatching(
+              /^no run of reindex is recorded: nothing starts one, or it cannot reach the database/,
+            ),
+          ]);
         },
         () => succeeds("vacuum"),
       );
