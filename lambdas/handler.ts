@@ -1,8 +1,11 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Logger } from "@aws-lambda-powertools/logger";
 import type { Context } from "aws-lambda";
-import { environmentNames, type PlatformResources } from "../lib/aws/resources.ts";
+import { environmentNames, type PlatformResources, suppressionsFile } from "../lib/aws/resources.ts";
 import { deployedConfig } from "../lib/config/deployed.ts";
 import type { JobConfig } from "../lib/config/schema.ts";
+import type { Suppression } from "../lib/config/suppressions.ts";
 import { type ErrorCode, PgkeepError } from "../lib/errors.ts";
 import {
   type ClaimAnswer,
@@ -17,6 +20,7 @@ import type { Job, JobResult } from "../lib/jobs/job.ts";
 import { claimRun, finishRun, runOneStep, type StepOptions } from "../lib/jobs/run-one-step.ts";
 import { runJob } from "../lib/jobs/runner.ts";
 import type { Json } from "../lib/json.ts";
+import { packageRoot } from "../lib/package-root.ts";
 import type { Ports } from "../lib/ports/index.ts";
 import { bytesOf, carried, omitted, passable, requirePassableTrigger } from "./answer.ts";
 
@@ -150,9 +154,16 @@ function summary(given: StepAnswer): Record<string, Json> {
 /** @throws PgkeepError `configuration` when a variable is missing or damaged */
 export function functionEnvironment(defaults: ConfigDefaults): FunctionEnvironment {
   return {
-    config: deployedConfig(required(environmentNames.config), defaults),
+    config: withSuppressions(deployedConfig(required(environmentNames.config), defaults)),
     resources: JSON.parse(required(environmentNames.resources)) as PlatformResources,
   };
+}
+
+/** With what synthesis has put beside the code of the functions that read it; to the others it is of no use. */
+function withSuppressions(config: JobConfig): JobConfig {
+  const file = join(packageRoot, suppressionsFile);
+  if (config.review.suppressions === undefined || !existsSync(file)) return config;
+  return { ...config, suppressions: JSON.parse(readFileSync(file, "utf8")) as Suppression[] };
 }
 
 /** @throws PgkeepError `configuration` */

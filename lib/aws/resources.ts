@@ -70,3 +70,9 @@ export const environmentNames = {
   /** Of the same: JSON, the ARN of the secret for each login that has a password (`app`, `reporting`, `migrations`). */
   loginSecrets: "PGKEEP_LOGIN_SECRETS",
 } as const;
+
+/**
+ * File beside the code of a function that reads `config.suppressions`: JSON of them. They may be many, and a function's
+ * environment holds 4 KB.
+ */
+export const suppressionsFile = "suppressions.json";

@@ -8,6 +8,7 @@ import {
   readConfigFile,
 } from "../config/load.ts";
 import type { Config, DatabaseConfig } from "../config/schema.ts";
+import { withSuppressions } from "../config/suppressions.ts";
 import { UsageError } from "../errors.ts";
 import type { GlobalOptions, Register } from "./cli.ts";
 
@@ -23,7 +24,7 @@ export interface ConfigCheck {
 }
 
 /**
- * Everything that is wrong or doubtful in the configuration file.
+ * Everything that is wrong or doubtful in the configuration file, and in the files that it names.
  * @throws UsageError when the file cannot be read
  */
 export async function checkConfigFile(
@@ -32,7 +33,13 @@ export async function checkConfigFile(
   now: Date = new Date(),
 ): Promise<ConfigCheck> {
   const { text, fileName, exists } = await readConfigFile(file, directory);
-  const { config, problems } = checkConfig(text, { now });
+  const checked = checkConfig(text, { now });
+  const named =
+    checked.config === undefined
+      ? []
+      : (await withSuppressions(checked.config, { text, fileName, directory })).problems;
+  const config = named.length === 0 ? checked.config : undefined;
+  const problems = [...checked.problems, ...named];
   return {
     file: fileName,
     exists,

@@ -2,11 +2,11 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { Option } from "commander";
 import { closest } from "fastest-levenshtein";
-import { parse } from "yaml";
 import type { Severity } from "../checks/check.ts";
 import { assessedAnything, hasFindingAtLeast, severities } from "../checks/health.ts";
 import type { ReviewCheck } from "../checks/review-check.ts";
 import { reviewChecks } from "../checks/review-checks.ts";
+import { readSuppressions, type Suppression } from "../config/suppressions.ts";
 import type { Environment } from "../environment.ts";
 import { errorMessage, PgkeepError, UsageError } from "../errors.ts";
 import { compare, parseEarlier } from "../review/compare.ts";
@@ -16,7 +16,7 @@ import { reviewPage } from "../review/html/page.ts";
 import { renderMarkdown } from "../review/markdown.ts";
 import type { ReviewReport } from "../review/run.ts";
 import { summarize } from "../review/summary.ts";
-import { parseSuppressions, type Suppression, suppress } from "../review/suppressions.ts";
+import { configuredSuppressions, suppress } from "../review/suppressions.ts";
 import { describeReview } from "../review/text.ts";
 import { countText } from "../words.ts";
 import type { Cli, ExitCode, GlobalOptions, Register } from "./cli.ts";
@@ -127,27 +127,17 @@ export async function reviewEnvironment(environment: Environment, asked: Asked):
   return reviewServers({ ...asked, primary, replicas, config: environment.config });
 }
 
-/** By the option, else by the setting; relative names count from the working directory. @throws UsageError */
+/** By the option, whose name counts from the working directory, else by the setting. @throws UsageError */
 async function suppressionsOf(
   options: ReviewOptions,
   { config }: Environment,
   cli: Cli,
-): Promise<Suppression[] | undefined> {
-  const given =
-    options.suppressions === undefined
-      ? await readGiven(config.review.suppressions, "review.suppressions", cli)
-      : await readGiven(options.suppressions, "--suppressions", cli);
-  if (given === undefined) return undefined;
-  let value: unknown;
-  try {
-    value = parse(given.text);
-  } catch (error) {
-    throw new UsageError(`${given.file} is no YAML: ${errorMessage(error)}`, { cause: error });
-  }
-  return parseSuppressions(value, given.file);
+): Promise<readonly Suppression[] | undefined> {
+  if (options.suppressions === undefined) return configuredSuppressions(config);
+  return readSuppressions(resolve(cli.workingDirectory, options.suppressions), "--suppressions");
 }
 
-/** @param where the option or setting that names the file. @throws UsageError */
+/** @param where the option that names the file. @throws UsageError */
 async function readGiven(
   name: string | undefined,
   where: string,

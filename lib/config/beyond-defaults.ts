@@ -6,7 +6,7 @@ export function configDefaults(): Omit<JobConfig, "key"> {
   const without: readonly string[] = sectionsWithoutJobs;
   return Object.fromEntries(
     Object.entries(databaseConfigSchema.parse({})).filter(([name]) => !without.includes(name)),
-  ) as Omit<JobConfig, "key">;
+  ) as unknown as Omit<JobConfig, "key">;
 }
 
 /**

@@ -15,6 +15,7 @@ import {
   sharedSections,
 } from "./schema.ts";
 import { emptyMap, findEntry, isPlainMap, type PlainMap, readSource, type SourceNode } from "./source.ts";
+import { withSuppressions } from "./suppressions.ts";
 import { mergeDeep, type Path, type ValidatedFile, validateFile } from "./validate.ts";
 
 export { ConfigError, type ConfigProblem, formatProblem } from "./problems.ts";
@@ -67,12 +68,19 @@ export function parseConfig(text: string, fileName: string, options: CheckOption
 }
 
 /**
- * The configuration in a file; the defaults when none is named and `directory` has no `pgkeep.yaml`.
+ * The configuration in a file, with what the files have that it names; the defaults when none is named and `directory`
+ * has no `pgkeep.yaml`.
  * @throws ConfigError; UsageError (`configuration`) when the file cannot be read
  */
 export async function loadConfig(file: string | undefined, directory = "."): Promise<Config> {
   const { text, fileName } = await readConfigFile(file, directory);
-  return parseConfig(text, fileName);
+  const { config, problems } = await withSuppressions(parseConfig(text, fileName), {
+    text,
+    fileName,
+    directory,
+  });
+  if (problems.length > 0) throw new ConfigError(fileName, problems);
+  return config;
 }
 
 /** What stands when nothing is configured. */

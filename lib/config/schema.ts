@@ -20,6 +20,7 @@ import { review } from "./sections/review.ts";
 import { roles } from "./sections/roles.ts";
 import { runs } from "./sections/runs.ts";
 import { schedules } from "./sections/schedules.ts";
+import type { Suppression } from "./suppressions.ts";
 
 /** Sections that each database has; at the top of the file they are the defaults of all. */
 export const perDatabaseSections = {
@@ -67,6 +68,8 @@ type Sections = z.output<typeof databaseConfigSchema>;
 export interface DatabaseConfig extends Sections {
   /** Its key under `databases:`; without that section, made from the database's name. */
   key: string;
+  /** What the file that `review.suppressions` names has; read together with the configuration's own file. */
+  suppressions?: readonly Suppression[];
 }
 
 /** Sections that stacks and the command line read and no job does: changing one changes no function. */

@@ -33,6 +33,9 @@ export interface Bundle {
   inputs: string[];
 }
 
+/** Files that a function reads from beside its code, by name; each database may have others. */
+export type FilesBeside = Readonly<Record<string, string>>;
+
 /**
  * Bundles the function of one step into `directory`: `index.mjs` with nothing but what this job and the step's
  * place need, its source map, and beside it the data files that the code reads. The same sources give the same
@@ -40,9 +43,9 @@ export interface Bundle {
  *
  * A job is found by its name: `check-health` is exported as `checkHealth` from `lib/jobs/check-health.ts`.
  */
-export function bundleStep(job: Job, step: AnyStep, directory: string): Bundle {
+export function bundleStep(job: Job, step: AnyStep, directory: string, beside: FilesBeside = {}): Bundle {
   const exported = job.name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
-  return bundleSource(
+  const bundle = bundleSource(
     `
 import { stepHandler } from "./lambdas/handler.${sourceExtension}";
 import { openPorts } from "./lambdas/${step.where}.${sourceExtension}";
@@ -51,6 +54,8 @@ export const handler = stepHandler(job, ${JSON.stringify(step.name)}, openPorts,
 `,
     directory,
   );
+  for (const [name, text] of Object.entries(beside)) writeFileSync(join(directory, name), text);
+  return bundle;
 }
 
 /** Functions that belong to no job. */
@@ -148,9 +153,13 @@ function copyData(inputs: readonly string[], directory: string): void {
   }
 }
 
-/** The code of one step's function. */
-export function stepCode(job: Job, step: AnyStep): Code {
-  return codeOf(`${job.name}/${step.name}`, (directory) => bundleStep(job, step, directory));
+/** The code of one step's function; `beside` is part of what its hash is made of. */
+export function stepCode(job: Job, step: AnyStep, beside: FilesBeside = {}): Code {
+  const name = `${job.name}/${step.name}`;
+  return codeOf(
+    Object.keys(beside).length === 0 ? name : `${name}/${digestOf(JSON.stringify(beside))}`,
+    (directory) => bundleStep(job, step, directory, beside),
+  );
 }
 
 /**
@@ -170,8 +179,11 @@ export function bundlePager(setting: Json, directory: string): Bundle {
 
 /** The code of the function that tells people of the alarms of one database. */
 export function pagerCode(setting: Json): Code {
-  const digest = createHash("sha256").update(pagerSource(setting)).digest("hex");
-  return codeOf(`page/${digest}`, (directory) => bundlePager(setting, directory));
+  return codeOf(`page/${digestOf(pagerSource(setting))}`, (directory) => bundlePager(setting, directory));
+}
+
+function digestOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 function pagerSource(setting: Json): string {

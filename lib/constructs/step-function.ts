@@ -6,9 +6,12 @@ import { Construct } from "constructs";
 import type { GrantStatement, Grants } from "../aws/grants.ts";
 import { withoutCovered } from "../aws/grants-covered.ts";
 import { jobResourceName } from "../aws/job-names.ts";
-import { environmentNames, type PlatformResources } from "../aws/resources.ts";
+import { environmentNames, type PlatformResources, suppressionsFile } from "../aws/resources.ts";
 import { beyondDefaults } from "../config/beyond-defaults.ts";
+import type { DatabaseConfig } from "../config/schema.ts";
+import { UsageError } from "../errors.ts";
 import type { AnyStep, Job } from "../jobs/job.ts";
+import type { FilesBeside } from "./bundle.ts";
 import { assertCertificates } from "./certificates.ts";
 import { functionEnvironment } from "./function-environment.ts";
 import { interfaceStatements } from "./interface-grants.ts";
@@ -23,8 +26,8 @@ export function functionTimeoutSeconds(step: AnyStep): number {
   return Math.min(step.timeoutSeconds, longestSeconds);
 }
 
-/** The bundled code of one step; its handler is `index.handler`. */
-export type CodeFor = (job: Job, step: AnyStep) => lambda.Code;
+/** The bundled code of one step, with the files that it reads beside it; its handler is `index.handler`. */
+export type CodeFor = (job: Job, step: AnyStep, beside: FilesBeside) => lambda.Code;
 
 export interface StepFunctionProps {
   platform: DatabasePlatform;
@@ -72,7 +75,7 @@ export class StepFunction extends Construct {
       runtime: lambda.Runtime.NODEJS_24_X,
       architecture: lambda.Architecture.ARM_64,
       handler: "index.handler",
-      code: codeFor(job, step),
+      code: codeFor(job, step, filesBeside(platform.config, step)),
       // A share of a CPU comes with the memory: this much starts in good time, and hashing tables happens in the server.
       memorySize: step.where === "database" ? 512 : 256,
       timeout: Duration.seconds(functionTimeoutSeconds(step)),
@@ -98,6 +101,19 @@ export class StepFunction extends Construct {
     });
     this.function.node.addDependency(role);
   }
+}
+
+/** @throws UsageError (`configuration`) when the configuration names a file and came without what is in it */
+function filesBeside({ key, review, suppressions }: DatabaseConfig, step: AnyStep): FilesBeside {
+  if (step.readsSuppressions !== true || review.suppressions === undefined) return {};
+  if (suppressions === undefined) {
+    throw new UsageError(
+      `${key}: review.suppressions: the content of ${review.suppressions} did not come with the configuration`,
+      { remedy: "load the configuration from its file, which reads the files that it names too" },
+      "configuration",
+    );
+  }
+  return { [suppressionsFile]: `${JSON.stringify(suppressions, null, 2)}\n` };
 }
 
 /** A job with one step has one function, named like the job. */

@@ -73,6 +73,8 @@ export interface Step<
   role?: DatabaseRole;
   /** Which functions of a port it calls, where not all that jobs call: on AWS it may do no more than these need. */
   calls?: Calls<Needs>;
+  /** Uses `config.suppressions`: on AWS only the functions of such steps have them. */
+  readsSuppressions?: true;
   run(context: StepContext<Input, Needs>): Promise<StepResult<Output>>;
 }
 
@@ -118,6 +120,7 @@ export function step<Input extends Json, Output extends Json, Needs extends Port
     always?: boolean;
     role?: DatabaseRole;
     calls?: Calls<Needs>;
+    readsSuppressions?: true;
     run(context: StepContext<Input, Needs>): Promise<StepResult<Output>>;
   },
 ): Step<Input, Output, Needs> {

@@ -1,12 +1,15 @@
 import type { Severity } from "../checks/check.ts";
 import { assessedAnything, type HealthSummary } from "../checks/health.ts";
 import type { ReviewFinding } from "../checks/review-check.ts";
+import type { Suppression } from "../config/suppressions.ts";
 import { requireSchema } from "../install/schema-version.ts";
 import type { Json } from "../json.ts";
 import { type Comparison, compare } from "../review/compare.ts";
 import { reviewServers } from "../review/connect.ts";
 import { readNewestReview, storeReview } from "../review/store.ts";
 import { bySeverity, obstacles, summarize, whatToDo } from "../review/summary.ts";
+import { configuredSuppressions, type SuppressionsReport, suppress } from "../review/suppressions.ts";
+import { describeSuppressions } from "../review/text.ts";
 import { countText } from "../words.ts";
 import { defineJob, done, failed, type StepContext, step } from "./job.ts";
 
@@ -28,10 +31,15 @@ export interface ReviewDatabaseReport {
   notAssessable: { reason: string; checks: string[] }[];
   replicasUnseen: string[];
   incomplete?: string;
+  /** What became of the file of `review.suppressions`; of each list at most twenty. Absent without one. */
+  suppressions?: SuppressionsReport;
   stored: boolean;
 }
 
-/** Asks every question of the review each week, keeps the report, and says what is new. Findings do not fail it. */
+/**
+ * Asks every question of the review each week, keeps the report, and says what is new. Findings do not fail it; those
+ * that the file of `review.suppressions` accepts do not count, as with `pgkeep review`.
+ */
 export const reviewDatabase = defineJob({
   name: "review-database",
   summary: "Review schema, queries, security and settings, and say what is new",
@@ -43,9 +51,11 @@ export const reviewDatabase = defineJob({
       where: "database",
       needs: ["primary", "replicas"],
       timeoutSeconds: 900,
+      readsSuppressions: true,
       run: async (context: StepContext<Record<string, never>, "primary" | "replicas">) => {
         const { primary, replicas } = context.ports;
         const settings = context.config.review;
+        const suppressions = configuredSuppressions(context.config);
         const earlier = await onPrimary(context, readNewestReview);
         const report = await reviewServers({
           primary,
@@ -56,6 +66,7 @@ export const reviewDatabase = defineJob({
           progress: ({ title }) => context.progress(title),
         });
         if (earlier !== undefined) report.comparison = compare(earlier, report);
+        if (suppressions !== undefined) suppress(report, suppressions);
         const summary = summarize(report);
         const assessed = assessedAnything({ summary });
         // A review that saw nothing is nothing to compare with.
@@ -77,6 +88,9 @@ export const reviewDatabase = defineJob({
             .map(([reason, checks]) => ({ reason: cut(reason), checks })),
           replicasUnseen: (report.replicasUnseen ?? []).map(({ name }) => name),
           ...(report.incomplete === undefined ? {} : { incomplete: cut(report.incomplete) }),
+          ...(report.suppressions === undefined
+            ? {}
+            : { suppressions: shortSuppressions(report.suppressions) }),
           stored,
         });
         return assessed
@@ -117,6 +131,12 @@ function shortComparison({ since, fixed, still, unknown, ...found }: Comparison)
   };
 }
 
+function shortSuppressions({ used, expired, stale, endless }: SuppressionsReport): SuppressionsReport {
+  const short = <One extends Suppression>(list: readonly One[]) =>
+    list.slice(0, reported).map((one) => ({ ...one, key: cut(one.key), reason: cut(one.reason) }));
+  return { used: short(used), expired: short(expired), stale: short(stale), endless: short(endless) };
+}
+
 function cut(text: string): string {
   const characters = [...text];
   return characters.length <= reportedCharacters
@@ -140,6 +160,9 @@ function describeReviewRun(report: ReviewDatabaseReport): string[] {
           ...comparison.fixed.map((title) => `  fixed: ${title}`),
         ]),
     ...report.findings.map(({ severity, title }) => `  ${severity}: ${title}`),
+    ...(report.suppressions === undefined
+      ? []
+      : describeSuppressions(report.suppressions).filter((line) => line !== "")),
     `All of it: pgkeep review${report.stored ? ", or pgkeep.review_report" : ""}`,
   ];
 }

@@ -49,13 +49,14 @@ export function storable(report: ReviewReport): string {
       ...result,
       facts: {},
       good: [],
-      findings: result.findings.map(({ check, key, severity, confidence, object, title }) => ({
+      findings: result.findings.map(({ check, key, severity, confidence, object, title, suppressed }) => ({
         check,
         key,
         severity,
         confidence,
         object,
         title,
+        ...(suppressed === undefined ? {} : { suppressed }),
       })),
     })),
   });

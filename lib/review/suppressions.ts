@@ -1,14 +1,7 @@
-import { UsageError } from "../errors.ts";
+import type { JobConfig } from "../config/schema.ts";
+import type { Suppression } from "../config/suppressions.ts";
+import { PgkeepError } from "../errors.ts";
 import type { ReviewReport } from "./run.ts";
-
-/** One line of the committed file: what is accepted, why, and until when. */
-export interface Suppression {
-  /** A finding's key; `*` stands for anything after the check's name. */
-  key: string;
-  reason: string;
-  /** The last day on which it counts, `YYYY-MM-DD` (UTC). */
-  expires?: string;
-}
 
 /** What became of the file; plain JSON. */
 export interface SuppressionsReport {
@@ -23,38 +16,20 @@ export interface SuppressionsReport {
 }
 
 /**
- * Reads the content of a file of suppressions: `suppressions:` with a list of key, reason and expires.
- * @param value what YAML or JSON gave
- * @throws UsageError with every problem at once
+ * What the file that `review.suppressions` names has; undefined when none is named.
+ * @throws PgkeepError `configuration` when the configuration names a file, and came without what is in it: a review
+ * that counted what people have accepted would look like one that was asked for
  */
-export function parseSuppressions(value: unknown, where: string): Suppression[] {
-  const problems: string[] = [];
-  const found: Suppression[] = [];
-  const list = isRecord(value) && Object.keys(value).length === 1 ? value.suppressions : undefined;
-  if (!Array.isArray(list)) problems.push("it has not just `suppressions:` with a list");
-  for (const [index, entry] of Array.isArray(list) ? list.entries() : []) {
-    const before = problems.length;
-    const problem = (text: string) => problems.push(`number ${index + 1}: ${text}`);
-    const { key, reason, expires, ...others }: Record<string, unknown> = isRecord(entry) ? entry : {};
-    for (const name of Object.keys(others)) problem(`${JSON.stringify(name)} is no part of a suppression`);
-    if (typeof key !== "string" || !/^[a-z0-9-]+\/./s.test(key)) {
-      problem("key is not that of a finding: CHECK/OBJECT, where OBJECT may have *");
-    } else if (found.some((one) => one.key === key)) {
-      problem(`the key ${JSON.stringify(key)} stands twice`);
-    }
-    if (typeof reason !== "string" || reason.trim() === "") problem("reason is missing: why is it accepted?");
-    if (expires !== undefined && !isDay(expires)) problem("expires is not a day such as 2027-01-31");
-    if (problems.length === before) {
-      const end = expires === undefined ? {} : { expires: expires as string };
-      found.push({ key: key as string, reason: (reason as string).trim(), ...end });
-    }
-  }
-  if (problems.length > 0) {
-    throw new UsageError(`${where} is no file of suppressions:\n  ${problems.join("\n  ")}`, {
-      remedy: "write suppressions: [{ key: CHECK/OBJECT, reason: WHY, expires: YYYY-MM-DD }]",
-    });
-  }
-  return found;
+export function configuredSuppressions({
+  review,
+  suppressions,
+}: Pick<JobConfig, "review" | "suppressions">): readonly Suppression[] | undefined {
+  if (review.suppressions === undefined || suppressions !== undefined) return suppressions;
+  throw new PgkeepError(
+    "configuration",
+    `the content of ${review.suppressions} (review.suppressions) did not come with the configuration`,
+    { remedy: "load the configuration from its file, and deploy what was synthesized from it" },
+  );
 }
 
 /** Marks the findings that are accepted, and says what became of each suppression. The report is changed. */
@@ -99,14 +74,4 @@ function matches(pattern: string, key: string): boolean {
 function sawEverything({ results, incomplete }: ReviewReport, key: string): boolean {
   const result = results.find(({ check }) => key.startsWith(`${check}/`));
   return result === undefined ? incomplete === undefined : result.reason === undefined;
-}
-
-function isDay(value: unknown): value is string {
-  if (typeof value !== "string" || !/^\d{4}-\d{2}-\d{2}$/.test(value)) return false;
-  const day = new Date(`${value}T00:00:00Z`);
-  return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(value);
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

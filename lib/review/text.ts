@@ -1,11 +1,12 @@
 import { printable } from "../checks/describe-health.ts";
 import { severities } from "../checks/health.ts";
 import type { ReviewFinding } from "../checks/review-check.ts";
+import type { Suppression } from "../config/suppressions.ts";
 import { countText, durationText } from "../words.ts";
 import type { Comparison, KnownFinding } from "./compare.ts";
 import type { ReviewReport } from "./run.ts";
 import { bySeverity, notListed, obstacles, summarize, whatToDo } from "./summary.ts";
-import type { Suppression, SuppressionsReport } from "./suppressions.ts";
+import type { SuppressionsReport } from "./suppressions.ts";
 
 /** Of findings of one check and severity, the first is shown whole and so many more by their title. */
 const shownTitles = 5;
@@ -69,7 +70,8 @@ function describeComparison(comparison: Comparison): string[] {
   ];
 }
 
-function describeSuppressions({ used, expired, stale, endless }: SuppressionsReport): string[] {
+/** What became of the file of suppressions, each group after an empty line. */
+export function describeSuppressions({ used, expired, stale, endless }: SuppressionsReport): string[] {
   const lines = (head: string, list: readonly (Suppression & { findings?: number })[]) =>
     list.length === 0
       ? []

@@ -1,10 +1,16 @@
-import { describe, expect, it } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import type { JobResult } from "../../lib/jobs/job.ts";
 import { type ReviewDatabaseReport, reviewDatabase } from "../../lib/jobs/review-database.ts";
 import { runJob } from "../../lib/jobs/runner.ts";
 import type { Replicas } from "../../lib/ports/databases.ts";
 import { connect } from "../../lib/postgres/connect.ts";
 import type { ReviewReport } from "../../lib/review/run.ts";
 import { readNewestReview, storable, storeReview } from "../../lib/review/store.ts";
+import { summarize, whatToDo } from "../../lib/review/summary.ts";
+import { runCli, urlOf } from "../helpers/cli.ts";
 import { portsFor } from "../helpers/ports.ts";
 import { allMajors, defaultMajor, useServer } from "../helpers/postgres.ts";
 import { findingOf, reportOf, resultOf } from "../helpers/review-report.ts";
@@ -84,6 +90,88 @@ describe.each(majors)("review-database on PostgreSQL %i", (major) => {
   });
 });
 
+describe("review-database with the file of review.suppressions", () => {
+  const server = useServer(defaultMajor);
+  const scratch = mkdtempSync(join(tmpdir(), "pgkeep-review-job-"));
+  afterAll(() => rmSync(scratch, { recursive: true }));
+
+  it("counts, stores and says what `pgkeep review` does with it", async () => {
+    const shop = await installed(server);
+    await shop.as(undefined, async (session) => {
+      for (const table of ["accepted", "again"]) {
+        await session.query(`create table public.${table} (id int primary key, note int)`);
+        await session.query(`create index ${table}_one on public.${table} (note)`);
+        await session.query(`create index ${table}_two on public.${table} (note)`);
+      }
+    });
+    const url = urlOf({
+      ...server.target(shop.database, { user: shop.names.monitoring, password }),
+    } as Parameters<typeof urlOf>[0]);
+    const args = ["--json", "--config", join(scratch, "pgkeep.yaml"), "--url", url];
+    const asked = async <T>(...more: string[]) => JSON.parse((await runCli([...more, ...args])).stdout) as T;
+    writeFileSync(join(scratch, "pgkeep.yaml"), "");
+    const all = await asked<ReviewReport>("review", "--only", "duplicate-indexes");
+    const keys = all.results.flatMap(({ findings }) => findings.map(({ key }) => key));
+    const keyOf = (table: string) => keys.find((key) => key.includes(`${table}_`)) ?? "";
+    expect(keys).toHaveLength(2);
+
+    const known = { key: keyOf("accepted"), reason: "known", expires: "2999-12-31" };
+    const over = { key: keyOf("again"), reason: "was to be dropped", expires: "2026-01-31" };
+    const gone = { key: "duplicate-indexes/public.gone", reason: "dropped", expires: "2999-12-31" };
+    writeFileSync(join(scratch, "pgkeep.yaml"), "review: { suppressions: accepted.yaml }\n");
+    writeFileSync(join(scratch, "accepted.yaml"), JSON.stringify({ suppressions: [known, over, gone] }));
+    const reviewed = await asked<ReviewReport>("review");
+    const result = await asked<JobResult>("run", "review-database");
+    expect(result).toMatchObject({ outcome: "succeeded", warnings: [] });
+    const report = result.report as unknown as ReviewDatabaseReport;
+    const expected = {
+      used: [{ ...known, findings: 1 }],
+      expired: [{ ...over, findings: 1 }],
+      stale: [gone],
+      endless: [],
+    };
+    expect(reviewed.suppressions).toEqual(expected);
+    expect(report.suppressions).toEqual(expected);
+    expect(report.summary).toEqual(summarize(reviewed));
+    expect(report.findings.map(({ key }) => key)).toEqual(
+      whatToDo(reviewed)
+        .slice(0, 20)
+        .map(({ key }) => key),
+    );
+    const [row] = await shop.as(shop.names.monitoring, (session) =>
+      session.query<{ report: ReviewReport }>("select report from pgkeep.review_report where id = $1", [
+        result.runId,
+      ]),
+    );
+    const stored = row?.report as ReviewReport;
+    expect(stored.suppressions).toEqual(expected);
+    expect(summarize(stored)).toEqual(report.summary);
+    const { key, ...why } = known;
+    const marked = (of: ReviewReport) =>
+      of.results.flatMap(({ findings }) => findings.filter(({ suppressed }) => suppressed !== undefined));
+    expect(marked(stored)).toMatchObject([{ key, suppressed: why }]);
+    expect(marked(reviewed).map((finding) => finding.key)).toEqual([key]);
+    const text = reviewDatabase.describe?.(result.report).join("\n") ?? "";
+    expect(text).toContain(`Suppressed:\n  ${known.key}: known (until 2999-12-31): 1 finding`);
+    expect(text).toContain(
+      `Suppressions that are over, so that what they match counts again:\n  ${over.key}: was to be dropped (until 2026-01-31): 1 finding`,
+    );
+    expect(text).toContain("Suppressions that match nothing: delete them\n  duplicate-indexes/public.gone");
+  });
+
+  it("asks nothing when the configuration names a file and came without what is in it", async () => {
+    const shop = await installed(server, { sections: { review: { suppressions: "accepted.yaml" } } });
+    const target = server.target(shop.database, { user: shop.names.monitoring, password });
+    const noReplicas: Replicas = { list: async () => [], answers: async () => true };
+    const result = await runJob(reviewDatabase, {
+      ports: { ...portsFor(target), replicas: noReplicas },
+      config: shop.config,
+    });
+    expect(result).toMatchObject({ outcome: "failed", error: { code: "configuration" } });
+    expect(result.reason).toContain("accepted.yaml (review.suppressions) did not come");
+  });
+});
+
 describe("stored reviews", () => {
   const server = useServer();
 
@@ -121,10 +209,12 @@ describe("stored reviews", () => {
 
   it("of a huge database keep the key and title of each finding, and stay small", () => {
     const findings = Array.from({ length: 20_000 }, (_, index) => findingOf({ table: `t${index}` }));
+    findings.push(findingOf({ table: "accepted", suppressed: { reason: "known" } }));
     const text = storable(reportOf([resultOf("a", { findings })]));
     expect(text.length).toBeLessThan(6e6);
     const kept = (JSON.parse(text) as ReviewReport).results[0]?.findings ?? [];
-    expect(kept).toHaveLength(20_000);
+    expect(kept).toHaveLength(20_001);
+    expect(kept.at(-1)?.suppressed).toEqual({ reason: "known" });
     expect(kept[0]).toEqual({
       check: "unindexed-foreign-keys",
       key: "unindexed-foreign-keys/public.t0",

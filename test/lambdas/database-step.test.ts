@@ -1,7 +1,9 @@
 import { cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { suppressionsFile } from "../../lib/aws/resources.ts";
 import { beyondDefaults } from "../../lib/config/beyond-defaults.ts";
+import type { Suppression } from "../../lib/config/suppressions.ts";
 import { bundleStep } from "../../lib/constructs/bundle.ts";
 import { applyInstall } from "../../lib/install/apply.ts";
 import { jobNamed } from "../../lib/jobs/index.ts";
@@ -45,17 +47,19 @@ describe.skipIf(whyNoLambda !== undefined)(
       jobName: string,
       where = resources(),
       trusted = authority,
+      { suppressions, ...sections }: { suppressions?: Suppression[]; review?: object } = {},
     ): Promise<RunningFunction> {
       const job = jobNamed(jobName);
       const step = job.steps.find((candidate) => candidate.where === "database") as AnyStep;
       const original = join(directory.path, `${jobName}-${step.name}`);
-      bundleStep(job, step, original);
+      const beside = suppressions === undefined ? {} : { [suppressionsFile]: JSON.stringify(suppressions) };
+      bundleStep(job, step, original, beside);
       const copy = join(directory.path, `function-${running.length}`);
       await cp(original, copy, { recursive: true });
       await writeFile(join(copy, "certificates", "rds-global-bundle.pem"), trusted.certificate);
       const started = await startFunction(copy, {
         PGKEEP_RESOURCES: JSON.stringify(where),
-        PGKEEP_CONFIG: beyondDefaults(configFor(database)),
+        PGKEEP_CONFIG: beyondDefaults(configFor(database, sections)),
       });
       running.push(started);
       await started.ready;
@@ -150,6 +154,39 @@ describe.skipIf(whyNoLambda !== undefined)(
         await blocker.query("rollback");
         await blocker.close();
       }
+    });
+
+    it("reviews with the suppressions that are beside its code, and not without those that are configured", async () => {
+      const session = await server.connect(database);
+      await session.query("create table public.twice (note int)");
+      await session.query("create index one on public.twice (note)");
+      await session.query("create index two on public.twice (note)");
+      await session.close();
+      const review = { suppressions: "accepted.yaml" };
+      const without = await start("review-database", resources(), authority, { review });
+      const refused = await without.invoke({});
+      expect(refused).toMatchObject({ ok: false, errorType: "JobFailed" });
+      expect((refused as { errorMessage: string }).errorMessage).toContain(
+        "accepted.yaml (review.suppressions) did not come",
+      );
+      const known = { key: "duplicate-indexes/public.*", reason: "known", expires: "2999-12-31" };
+      const over = { ...known, key: "duplicate-indexes/*", expires: "2026-01-31" };
+      const lambda = await start("review-database", resources(), authority, {
+        review,
+        suppressions: [known, over],
+      });
+      const answer = await lambda.invoke({}, { timeoutSeconds: 60 });
+      expect(answer).toMatchObject({
+        ok: true,
+        payload: {
+          outcome: "succeeded",
+          report: {
+            suppressions: { used: [{ ...known, findings: 1 }], expired: [{ ...over, findings: 1 }] },
+          },
+        },
+      });
+      const { report } = (answer as { payload: { report: { findings: { key: string }[] } } }).payload;
+      expect(report.findings.filter(({ key }) => key.startsWith("duplicate-indexes/"))).toEqual([]);
     });
 
     describe("of a job with several steps", () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { exitCodeOf } from "../../lib/cli/review.ts";
-import { parseSuppressions, type Suppression, suppress } from "../../lib/review/suppressions.ts";
+import { parseSuppressions, type Suppression } from "../../lib/config/suppressions.ts";
+import { suppress } from "../../lib/review/suppressions.ts";
 import { describeReview } from "../../lib/review/text.ts";
 import { findingOf, reportOf, resultOf } from "../helpers/review-report.ts";
 

@@ -6,12 +6,16 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { packageRoot } from "../../lib/package-root.ts";
 
 /** bin/app.ts as `cdk synth` starts it, on a file of this text. */
-function synthesize(text: string): { code: number | null; stderr: string; written: string[] } {
+function synthesize(
+  text: string,
+  others: Record<string, string> = {},
+): { code: number | null; stderr: string; written: string[] } {
   const directory = mkdtempSync(join(tmpdir(), "pgkeep-bad-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const file = join(directory, "given.yaml");
   const output = join(directory, "out");
   writeFileSync(file, text);
+  for (const [name, content] of Object.entries(others)) writeFileSync(join(directory, name), content);
   const { status, stderr } = spawnSync(process.execPath, ["--import", "tsx", "bin/app.ts"], {
     cwd: packageRoot,
     encoding: "utf8",
@@ -65,6 +69,17 @@ describe("synthesis of what AWS would refuse ends with 2, and leaves nothing beh
   ])("%s", { timeout: 120_000 }, (_, text, message) => {
     const { code, stderr, written } = synthesize(text);
     expect(stderr).toMatch(message);
+    expect(stderr).not.toMatch(/\bat .*\.ts:\d+/);
+    expect({ code, written }).toEqual({ code: 2, written: [] });
+  });
+
+  it("a file of suppressions with a day that is none", { timeout: 120_000 }, () => {
+    const { code, stderr, written } = synthesize("review:\n  suppressions: accepted.yaml\n", {
+      "accepted.yaml": "suppressions:\n\n  - { key: a/x, reason: known, expires: 2027-02-29 }\n",
+    });
+    expect(stderr).toMatch(
+      /review\.suppressions \(line 2\): .*accepted\.yaml is no file of suppressions:\n +number 1 \(line 3\): expires is not a day/,
+    );
     expect(stderr).not.toMatch(/\bat .*\.ts:\d+/);
     expect({ code, written }).toEqual({ code: 2, written: [] });
   });

@@ -14,7 +14,7 @@ export const review = z
       .min(1)
       .optional()
       .describe(
-        "File of findings that `pgkeep review` shall not count, each with a reason and a last day (docs/review.md); a relative name counts from where it is run",
+        "File of findings that no review shall count, neither the command nor the job, each with a reason and a last day (docs/review.md); a relative name counts from the configuration's file",
       ),
   })
   .meta({ id: "review", description: "The review, as a job and as a command" });
