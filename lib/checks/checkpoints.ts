@@ -80,7 +80,7 @@ export const checkpoints: Check = {
                 "Each writes all changed pages, and after it every page goes whole into the WAL: more writing of everything.",
               blastRadius: "the whole server's writes",
               remediation: {
-                sql: `ALTER SYSTEM SET max_wal_size = '${row.maxWalSizeMegabytes * 2}MB';\nSELECT pg_reload_conf();`,
+                sql: `-- more WAL between two (on a managed server, in its parameter group):\nALTER SYSTEM SET max_wal_size = '${row.maxWalSizeMegabytes * 2}MB';\nSELECT pg_reload_conf();`,
                 lock: "none",
                 rollback: `ALTER SYSTEM SET max_wal_size = '${row.maxWalSizeMegabytes}MB'; SELECT pg_reload_conf();`,
               },

@@ -42,7 +42,7 @@ export const deadlocks: Check = {
                 impact: "In each, PostgreSQL rolled back a transaction that the application has to repeat.",
                 blastRadius: "the transactions that lock the same rows in different orders",
                 remediation: {
-                  sql: '-- the server\'s log names both statements of each ("deadlock detected"); also log long waits:\nALTER SYSTEM SET log_lock_waits = on;\nSELECT pg_reload_conf();',
+                  sql: '-- the server\'s log names both statements of each ("deadlock detected"); also log long waits (on a managed server, in its parameter group):\nALTER SYSTEM SET log_lock_waits = on;\nSELECT pg_reload_conf();',
                   lock: "none",
                   rollback: "ALTER SYSTEM RESET log_lock_waits; SELECT pg_reload_conf();",
                 },

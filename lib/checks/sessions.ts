@@ -72,5 +72,5 @@ export async function whyActivityIsUnknown(session: Session): Promise<string | u
   );
   const disabled = rows[0]?.disabled ?? 0;
   if (disabled === 0) return undefined;
-  return `${countText(disabled, "session does", "sessions do")} not record what they do (track_activities = off): ALTER SYSTEM SET track_activities = on; or reset it for the roles that switch it off`;
+  return `${countText(disabled, "session does", "sessions do")} not record what they do (track_activities = off): ALTER SYSTEM SET track_activities = on; (on a managed server, in its parameter group) or reset it for the roles that switch it off`;
 }

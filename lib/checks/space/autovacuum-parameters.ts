@@ -20,7 +20,8 @@ export const autovacuumParameters: ReviewCheck = {
     const { facts } = await readVacuumState(context);
     if (!facts.settings.countsTracked) {
       return concludeReview({
-        obstacle: "changes are not counted: ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf();",
+        obstacle:
+          "changes are not counted: ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf(); (on a managed server, in its parameter group)",
       });
     }
     const tables = await readTables(context);

@@ -39,7 +39,8 @@ export const staleStatistics: ReviewCheck = {
     const { facts, underWay } = await readVacuumState(context);
     if (!facts.settings.countsTracked) {
       return concludeReview({
-        obstacle: "changes are not counted: ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf();",
+        obstacle:
+          "changes are not counted: ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf(); (on a managed server, in its parameter group)",
       });
     }
     const rows = await context.session.query<Row>(query);

@@ -37,7 +37,8 @@ export function tablesNeedingVacuumBeyond(limits: NeedLimits): ReviewCheck {
       const { facts, relations, underWay } = await readVacuumState(context);
       if (!facts.settings.countsTracked) {
         return concludeReview({
-          obstacle: "dead rows are not counted: ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf();",
+          obstacle:
+            "dead rows are not counted: ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf(); (on a managed server, in its parameter group)",
         });
       }
       const holders = await readHolders(context);

@@ -50,11 +50,13 @@ export async function notCounting(session: Session): Promise<string[]> {
   return [
     ...(row?.track === "none"
       ? [
-          "statements are not counted: ALTER SYSTEM SET pg_stat_statements.track = top; and SELECT pg_reload_conf();",
+          "statements are not counted: ALTER SYSTEM SET pg_stat_statements.track = top; and SELECT pg_reload_conf(); (on a managed server, in its parameter group)",
         ]
       : []),
     ...(row?.ids === "off"
-      ? ["statements have no numbers: ALTER SYSTEM SET compute_query_id = auto; and SELECT pg_reload_conf();"]
+      ? [
+          "statements have no numbers: ALTER SYSTEM SET compute_query_id = auto; and SELECT pg_reload_conf(); (on a managed server, in its parameter group)",
+        ]
       : []),
   ];
 }
