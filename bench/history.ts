@@ -15,7 +15,7 @@ const limitSeconds = 0.3;
 
 /**
  * Server time of one run's collection on 10,000 tables, each with an identity column, of which a tenth have changed
- * since the day before. Each round has a session of its own, as a run has. The fastest round counts: what else the
+ * since the day before, and whose sequences have all been read once. Each round has a session of its own, as a run has. The fastest round counts: what else the
  * machine does only adds. The days on which everything or nothing changed are in the note.
  */
 export async function benchHistory(): Promise<BenchResult> {
@@ -31,6 +31,7 @@ export async function benchHistory(): Promise<BenchResult> {
       const measure = (work: (session: Session) => Promise<unknown>) =>
         serverSeconds(target, session, extension?.schema ?? "public", work);
       const first = await measure(run);
+      await readAllKeys(session);
       const ours: number[] = [];
       const quiet: number[] = [];
       const worst: number[] = [];
@@ -93,6 +94,13 @@ async function createTables(session: Session): Promise<void> {
     );
   }
   await session.query("vacuum (analyze)");
+}
+
+/** As after the weeks that it takes until each sequence's turn has come; those that were read stand at 1. */
+async function readAllKeys(session: Session): Promise<void> {
+  await session.query(
+    "update pgkeep.history_table set key_columns = '{1}', key_values = '{1}' where schema_name = 'public' and key_columns = '{}'",
+  );
 }
 
 /** What was noted was noted the day before; since then each table of so many has a row more. */

@@ -2,23 +2,11 @@ import type { Session } from "../ports/databases.ts";
 import { hasSqlState } from "../postgres/errors.ts";
 import { SqlState } from "../postgres/sqlstate.ts";
 
-/** A column that a sequence fills, and what is known of it. */
-export interface SequenceUse {
-  tableOid: number;
-  /** `attnum` */
-  number: number;
-  sequenceOid: number;
-  /** The position noted last, as PostgreSQL writes it. */
-  previous: string | null;
-  /** Of the sequence's range, or of an integer's while it is below that: how much was used then. */
-  share: number | null;
-}
-
 export interface Positions {
   /** Columns that sequences fill. */
   columns: number;
-  /** One for each column whose position is known. */
-  values: { tableOid: number; number: number; position: string }[];
+  /** Of each table of which one was read today: all its columns; null where the position is not known. */
+  values: { tableOid: number; number: number; position: string | null }[];
   /** What could not be read, in words. */
   notes: string[];
 }
@@ -30,47 +18,52 @@ export interface Positions {
  */
 const sequencesPerRun = { nearTheirEnd: 250, inTurn: 500 };
 
-/** Where the sequences stand that fill columns. Takes a lock on each sequence for as long as its statement runs. */
-export async function readKeyPositions(session: Session, limits = sequencesPerRun): Promise<Positions> {
-  const uses = await readUses(session);
-  const chosen = sequencesOfToday(uses, limits, Math.floor(Date.now() / 86_400_000));
-  const { positions, notes } = await readPositions(session, [...chosen]);
-  const values = uses.flatMap(({ tableOid, number, sequenceOid, previous }) => {
-    const position = chosen.has(sequenceOid) ? positions.get(sequenceOid) : previous;
-    return position === undefined || position === null ? [] : [{ tableOid, number, position }];
+/**
+ * Where the sequences stand that fill columns. Takes a lock on each sequence for as long as its statement runs.
+ * `day`: counted from any.
+ */
+export async function readKeyPositions(
+  session: Session,
+  { nearTheirEnd, inTurn } = sequencesPerRun,
+  day = Math.floor(Date.now() / 86_400_000),
+): Promise<Positions> {
+  const uses = await session.query<SequenceUse>(usesQuery, [nearTheirEnd, inTurn, day]);
+  const columns = uses[0]?.columns ?? 0;
+  const today = uses.filter((use) => use.today);
+  const chosen = [...new Set(today.map(({ sequenceOid }) => sequenceOid))];
+  const { positions, notes } = await readPositions(session, chosen);
+  const values = uses.map(({ tableOid, number, sequenceOid, previous, today }) => {
+    return { tableOid, number, position: today ? (positions.get(sequenceOid) ?? null) : previous };
   });
-  const all = new Set(uses.map(({ sequenceOid }) => sequenceOid)).size;
-  if (all > chosen.size) {
+  if (today.length < columns) {
     notes.unshift(
-      `${chosen.size} of ${all} sequences were read: those nearest to their end, and some of the others in turn`,
+      `the sequences of ${today.length} of ${columns} columns were read: those nearest to their end, and some of the others in turn`,
     );
   }
-  return { columns: uses.length, values, notes };
+  return { columns, values, notes };
 }
 
-/** Which sequences to read on this day, counted from any. Exported for tests. */
-export function sequencesOfToday(
-  uses: readonly SequenceUse[],
-  { nearTheirEnd, inTurn }: typeof sequencesPerRun,
-  day: number,
-): Set<number> {
-  const shares = new Map<number, number>();
-  for (const { sequenceOid, share } of uses) {
-    shares.set(sequenceOid, Math.max(share ?? 0, shares.get(sequenceOid) ?? 0));
-  }
-  if (shares.size <= nearTheirEnd + inTurn) return new Set(shares.keys());
-  const byShare = [...shares].sort(([, a], [, b]) => b - a).map(([oid]) => oid);
-  const chosen = byShare.slice(0, nearTheirEnd);
-  const others = byShare.slice(chosen.length);
-  const turns = Math.ceil(others.length / inTurn);
-  // Oids of neighbours lie apart by a constant: their remainders would not spread.
-  const turnOf = (oid: number) => Math.floor((Math.imul(oid, 2_654_435_761) >>> 0) / (2 ** 32 / turns));
-  return new Set([...chosen, ...others.filter((oid) => turnOf(oid) === day % turns)]);
+/** A column that a sequence fills, of a table of which one is read. */
+interface SequenceUse {
+  /** Of the whole database. */
+  columns: number;
+  tableOid: number;
+  /** `attnum` */
+  number: number;
+  sequenceOid: number;
+  /** The position noted last, as PostgreSQL writes it. */
+  previous: string | null;
+  /** Whether the sequence is to be read. */
+  today: boolean;
 }
 
-/** Serial and identity columns depend so on their sequence; other defaults name it. */
-function readUses(session: Session): Promise<SequenceUse[]> {
-  return session.query<SequenceUse>(`
+/**
+ * Serial and identity columns depend so on their sequence; other defaults name it. Its share is of its own range, or of
+ * an integer's while it is below that. Those that are read in turn fall into as many groups as it takes, by their hash.
+ *
+ * Parameters: how many of those nearest to their end, how many in turn, the day.
+ */
+const usesQuery = `
 with used as materialized (
   select d.refobjid as relation, d.refobjsubid as number, d.objid as sequence
     from pg_depend d
@@ -81,16 +74,26 @@ with used as materialized (
     from pg_depend d join pg_attrdef f on f.oid = d.objid
    where d.classid = 'pg_attrdef'::regclass and d.refclassid = 'pg_class'::regclass
      and exists (select from pg_sequence s where s.seqrelid = d.refobjid)
+), turns as (
+  select count(*)::int as columns, greatest(1, ceil((count(*) - $1::int) / $2::float8))::int as turns from used
 ), noted as (
   select u.*, h.key_values[array_position(h.key_columns, u.number::int2)] as previous
     from used u left join pgkeep.history_table h on h.table_oid = u.relation and h.gone_day is null
+), ranked as materialized (
+  select n.relation, n.number, n.sequence, n.previous, t.columns,
+         abs(hashoid(n.sequence)::int8) % t.turns = $3::int % t.turns
+         or row_number() over (order by
+              abs(n.previous::float8)
+              / greatest(1, least(abs(case when s.seqincrement < 0 then s.seqmin else s.seqmax end::float8),
+                  case when abs(n.previous::float8) < 2147483648 then 2147483648 else 9223372036854775808 end))
+              desc nulls last) <= $1::int as today
+    from noted n join pg_sequence s on s.seqrelid = n.sequence cross join turns t
 )
-select n.relation::int8 as "tableOid", n.number::int as number, n.sequence::int8 as "sequenceOid", n.previous::text as previous,
-       (abs(n.previous::float8) / greatest(1, least(abs(case when s.seqincrement < 0 then s.seqmin else s.seqmax end::float8),
-         case when abs(n.previous::float8) < 2147483648 then 2147483648 else 9223372036854775808 end))) as share
-  from noted n join pg_sequence s on s.seqrelid = n.sequence
- order by n.relation, n.number`);
-}
+select r.columns, r.relation::int8 as "tableOid", r.number::int as number, r.sequence::int8 as "sequenceOid",
+       r.previous::text as previous, r.today
+  from ranked r
+ where r.relation in (select relation from ranked where today)
+ order by r.relation, r.number`;
 
 /** Each stays locked until the statement ends: few enough to leave the server's table of locks to others. */
 const sequencesPerStatement = 500;
