@@ -26,3 +26,23 @@ export function durationText(seconds: number): string {
 export function countText(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }
+
+/**
+ * What a terminal, a mail program or a telephone would act on instead of showing: control characters, separators of
+ * lines, marks that change the direction of writing or have no width, and halves of characters.
+ */
+export const actingCharacters =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to replace.
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|\udb40[\udc00-\udc7f]/g;
+
+/** Shows them as the escapes that JSON has for them, so that a document stays what it was; those of `kept` stay. */
+export function escapeActing(text: string, kept = ""): string {
+  return text.replace(actingCharacters, (found) =>
+    kept.includes(found)
+      ? found
+      : found
+          .split("")
+          .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+          .join(""),
+  );
+}

@@ -1,16 +1,10 @@
-import { countText } from "../words.ts";
+import { countText, escapeActing } from "../words.ts";
 import type { Finding, Severity } from "./check.ts";
 import { type HealthReport, severities } from "./health.ts";
 
-/** What a terminal would act on instead of showing: names and statements may contain anything. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to replace.
-const unprintable = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
-
+/** One line of anything: names and statements may contain what a terminal would act on instead of showing. */
 export function printable(text: string): string {
-  return text.replace(unprintable, (character) => {
-    if (character === "\n") return "\\n";
-    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  });
+  return escapeActing(text.replaceAll("\n", "\\n"));
 }
 
 /** The report as lines for people: the worst first, each with what to do, then what could not be seen. */

@@ -6,6 +6,7 @@ import { PgkeepError, UsageError } from "../errors.ts";
 import { sandboxEnvironment } from "../sandbox/environment.ts";
 import { findSandbox } from "../sandbox/state-file.ts";
 import { urlEnvironment } from "../url/environment.ts";
+import { escapeActing } from "../words.ts";
 import type { Cli, ExitCode, GlobalOptions } from "./cli.ts";
 import { deployedDatabase, openDeployed } from "./deployed.ts";
 
@@ -48,15 +49,9 @@ export function createCli(terminal: Terminal): Cli & { readonly exitCode: ExitCo
   };
 }
 
-/**
- * Names, statements and messages of others may contain what a terminal acts on instead of showing it. It becomes the
- * escape that JSON has for it, so that a document stays what it was.
- */
+/** Names, statements and messages of others may contain what a terminal acts on; lines and columns stay. */
 function harmless(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to replace.
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, (character) => {
-    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  });
+  return escapeActing(text, "\t\n");
 }
 
 function chooseDatabase(config: Config, options: GlobalOptions): DatabaseConfig {

@@ -1,14 +1,8 @@
-/**
- * What a terminal, a mail program or a telephone would act on instead of showing: control characters, separators of
- * lines, marks that change the direction of writing or have no width, and halves of characters.
- */
-const acting =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to replace.
-  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|\udb40[\udc00-\udc7f]/g;
+import { actingCharacters } from "../../words.ts";
 
 /** One line that is only shown: what would act is a blank, and blanks are one. */
 export function plain(text: string): string {
-  return text.replace(acting, " ").replace(/\s+/gu, " ").trim();
+  return text.replace(actingCharacters, " ").replace(/\s+/gu, " ").trim();
 }
 
 /** At most so many characters (UTF-16 units, as services count them), never through the middle of one. */
