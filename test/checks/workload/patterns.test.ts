@@ -32,7 +32,6 @@ select id, 'Person' || id || '@Example.com' as email, (id % 100)::char(8) as cod
 /** Catalogs and plans that differ do so between the oldest and the newest. */
 const majors = allMajors.filter((_, at) => at === 0 || at === allMajors.length - 1);
 /** What takes seconds, because it observes, is tried once. */
-const newest = allMajors.at(-1);
 
 describe.each(majors)("statements of PostgreSQL %i", (major) => {
   const { server, database, another } = useWorkload(major);
@@ -171,45 +170,42 @@ describe.each(majors)("statements of PostgreSQL %i", (major) => {
     expect(report.results[2]?.findings[0]).toMatchObject({ evidence: { wideColumns: ["body"] } });
   });
 
-  it.runIf(major === newest)(
-    "that look up each row of a list are suspected, when both were seen between two looks",
-    async () => {
-      const session = await database([
-        "create table public.authors (id int primary key, name text)",
-        "create table public.books (id int primary key, author_id int references public.authors, title text)",
-        "insert into public.authors select n, 'A' || n from generate_series(1, 50) n",
-        "insert into public.books select n, n % 50 + 1, 'B' || n from generate_series(1, 500) n",
-      ]);
-      expect(await runCheck(nPlusOne, session)).toMatchObject({
-        verdict: "not-assessable",
-        reason: expect.stringContaining("--observe 60s"),
-      });
-      const client = await another(session);
-      const seen = runCheck(nPlusOne, session, { observeSeconds: 1.5 });
-      const { findings } = await meanwhile(seen, async (turn) => {
-        const books = await client.query<{ author_id: number }>(
-          "select id, author_id from public.books where id > $1 order by id limit 10 /*controller='books'*/",
-          [turn % 100],
-        );
-        for (const { author_id } of books) {
-          await client.query("select name from public.authors where id = $1 /*controller='books'*/", [
-            author_id,
-          ]);
-        }
-        await client.query("select title from public.books where id = $1", [turn % 100]);
-      });
-      expect(findings).toMatchObject([
-        {
-          confidence: "suspected",
-          origin: "controller=books",
-          object: { schema: "public", table: "authors", column: "id" },
-          evidence: { list: expect.stringContaining("from public.books") },
-        },
-      ]);
-    },
-  );
+  it("that look up each row of a list are suspected, when both were seen between two looks", async () => {
+    const session = await database([
+      "create table public.authors (id int primary key, name text)",
+      "create table public.books (id int primary key, author_id int references public.authors, title text)",
+      "insert into public.authors select n, 'A' || n from generate_series(1, 50) n",
+      "insert into public.books select n, n % 50 + 1, 'B' || n from generate_series(1, 500) n",
+    ]);
+    expect(await runCheck(nPlusOne, session)).toMatchObject({
+      verdict: "not-assessable",
+      reason: expect.stringContaining("--observe 60s"),
+    });
+    const client = await another(session);
+    const seen = runCheck(nPlusOne, session, { observeSeconds: 1.5 });
+    const { findings } = await meanwhile(seen, async (turn) => {
+      const books = await client.query<{ author_id: number }>(
+        "select id, author_id from public.books where id > $1 order by id limit 10 /*controller='books'*/",
+        [turn % 100],
+      );
+      for (const { author_id } of books) {
+        await client.query("select name from public.authors where id = $1 /*controller='books'*/", [
+          author_id,
+        ]);
+      }
+      await client.query("select title from public.books where id = $1", [turn % 100]);
+    });
+    expect(findings).toMatchObject([
+      {
+        confidence: "suspected",
+        origin: "controller=books",
+        object: { schema: "public", table: "authors", column: "id" },
+        evidence: { list: expect.stringContaining("from public.books") },
+      },
+    ]);
+  });
 
-  it.runIf(major === newest)("that write row by row what comes in bulk are found", async () => {
+  it("that write row by row what comes in bulk are found", async () => {
     const session = await database(["create table public.log (id int, note text)"]);
     const client = await another(session);
     // Commits from before would be counted when they are told.
@@ -237,58 +233,55 @@ describe.each(majors)("statements of PostgreSQL %i", (major) => {
     expect(findings).toMatchObject([{ confidence: "suspected", object: { table: "settings" } }]);
   });
 
-  it.runIf(major === newest)(
-    "that look up each row of a list are suspected by the history, when nobody observes",
-    async () => {
-      const shop = await installed(server);
-      await shop.asMaster(async (session) => {
-        await session.query("create table public.authors (id int primary key, name text)");
-        await session.query(
-          "create table public.books (id int primary key, author_id int references public.authors, title text)",
-        );
-        await session.query("insert into public.authors select n, 'A' || n from generate_series(1, 50) n");
-        await session.query(
-          "insert into public.books select n, n % 50 + 1, 'B' || n from generate_series(1, 500) n",
-        );
-      });
-      const page = async (session: Session, turn: number) => {
-        const books = await session.query<{ author_id: number }>(
-          "select author_id from public.books where id > $1 order by id limit 10",
-          [turn],
-        );
-        for (const { author_id } of books) {
-          await session.query("select name from public.authors where id = $1", [author_id]);
-        }
-      };
-      const browse = (turns: number) =>
-        shop.asMaster(async (session) => {
-          for (let turn = 0; turn < turns; turn++) await page(session, turn);
-        });
-      await browse(3);
-      await shop.as(shop.names.monitoring, (session) =>
-        collectHistory({
-          session,
-          keepDays: 400,
-          keepStatementSnapshots: 35,
-          statements: 5_000,
-          mask: maskLiterals,
-          dryRun: false,
-        }),
+  it("that look up each row of a list are suspected by the history, when nobody observes", async () => {
+    const shop = await installed(server);
+    await shop.asMaster(async (session) => {
+      await session.query("create table public.authors (id int primary key, name text)");
+      await session.query(
+        "create table public.books (id int primary key, author_id int references public.authors, title text)",
       );
-      await shop.as(undefined, (session) => daysPass(session, 1));
-      await browse(20);
-      const result = await shop.as(shop.names.monitoring, (session) => runCheck(nPlusOne, session));
-      expect(result).toMatchObject({ facts: { twoLooksBy: "history" } });
-      expect(result.findings).toMatchObject([
-        {
-          object: { table: "authors", column: "id" },
-          evidence: { betweenTheLooks: { callsOfTheLookup: 200, callsOfTheList: 20, rowsOfTheList: 200 } },
-        },
-      ]);
-    },
-  );
+      await session.query("insert into public.authors select n, 'A' || n from generate_series(1, 50) n");
+      await session.query(
+        "insert into public.books select n, n % 50 + 1, 'B' || n from generate_series(1, 500) n",
+      );
+    });
+    const page = async (session: Session, turn: number) => {
+      const books = await session.query<{ author_id: number }>(
+        "select author_id from public.books where id > $1 order by id limit 10",
+        [turn],
+      );
+      for (const { author_id } of books) {
+        await session.query("select name from public.authors where id = $1", [author_id]);
+      }
+    };
+    const browse = (turns: number) =>
+      shop.asMaster(async (session) => {
+        for (let turn = 0; turn < turns; turn++) await page(session, turn);
+      });
+    await browse(3);
+    await shop.as(shop.names.monitoring, (session) =>
+      collectHistory({
+        session,
+        keepDays: 400,
+        keepStatementSnapshots: 35,
+        statements: 5_000,
+        mask: maskLiterals,
+        dryRun: false,
+      }),
+    );
+    await shop.as(undefined, (session) => daysPass(session, 1));
+    await browse(20);
+    const result = await shop.as(shop.names.monitoring, (session) => runCheck(nPlusOne, session));
+    expect(result).toMatchObject({ facts: { twoLooksBy: "history" } });
+    expect(result.findings).toMatchObject([
+      {
+        object: { table: "authors", column: "id" },
+        evidence: { betweenTheLooks: { callsOfTheLookup: 200, callsOfTheList: 20, rowsOfTheList: 200 } },
+      },
+    ]);
+  });
 
-  it.runIf(major === newest)("of an application that is in order are not found fault with", async () => {
+  it("of an application that is in order are not found fault with", async () => {
     const session = await database([
       "create table public.pgbench_branches (bid int primary key, bbalance int, filler char(88))",
       "create table public.pgbench_tellers (tid int primary key, bid int, tbalance int, filler char(84))",
@@ -326,7 +319,7 @@ describe.each(majors)("statements of PostgreSQL %i", (major) => {
     expect(unseen).toEqual([]);
   });
 
-  it.runIf(major === newest)("of the sandbox's application are not found fault with", async () => {
+  it("of the sandbox's application are not found fault with", async () => {
     const session = await database();
     await loadApplication(session, { scale: 1 });
     await session.query("select public.pg_stat_statements_reset()");
