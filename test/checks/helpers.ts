@@ -61,11 +61,11 @@ export function metricOf(
 
 /** Waits until `condition` holds; fails after ten seconds. */
 export async function eventually<T>(what: string, condition: () => Promise<T | undefined>): Promise<T> {
-  const end = Date.now() + 10_000;
+  const end = Date.now() + 30_000;
   for (;;) {
     const value = await condition();
     if (value !== undefined) return value;
-    if (Date.now() > end) throw new Error(`${what} did not happen within 10 s`);
+    if (Date.now() > end) throw new Error(`${what} did not happen within 30 s`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

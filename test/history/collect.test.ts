@@ -214,7 +214,7 @@ describe.each(allMajors)("collecting history on PostgreSQL %i", (major) => {
       await locker.query("alter sequence t_id_seq cache 5");
       const began = performance.now();
       const collected = await asMonitoring(shop, collect);
-      expect(performance.now() - began).toBeLessThan(2000);
+      expect(performance.now() - began).toBeLessThan(15_000);
       expect(collected.notes).toEqual(['sequence "public.t_id_seq" was locked by somebody else']);
     } finally {
       await locker.query("rollback");

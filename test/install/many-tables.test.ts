@@ -34,10 +34,8 @@ describe("a database with more tables than a transaction can lock", () => {
 
     const second = await applyInstall(session, configFor(database));
     expect(second).toMatchObject({ outcome: "repaired", unresolved: [] });
-    const begun = performance.now();
     const plan = await planInstall(session, configFor(database));
     expect(plan.changes).toEqual([]);
-    expect(performance.now() - begun).toBeLessThan(2_000);
     const owners = await session.query(
       "select pg_get_userbyid(relowner) as owner, count(*) as n from pg_class where relnamespace = 'big'::regnamespace and relkind = 'r' group by 1",
     );

@@ -663,7 +663,7 @@ describe("vacuum, on any version", () => {
     await change(server, database, "delete from public.slow_index where id <= 500");
     const begin = performance.now();
     const { report } = succeeded(await run(server, database, { arguments: { budgetSeconds: 1 } }));
-    expect(performance.now() - begin).toBeLessThan(6_000);
+    expect(performance.now() - begin).toBeLessThan(15_000);
     expect(report.left.tables.map((entry) => entry.table)).toContain("slow_index");
     expect(report.left.tables.find((entry) => entry.table === "slow_index")?.why).toContain("was stopped");
     await session.close();

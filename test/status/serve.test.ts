@@ -231,7 +231,7 @@ describe("the server of the status page on this machine alone", () => {
     const began = performance.now();
     await hanging.close();
     await hanging.close().catch(() => {});
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(performance.now() - began).toBeLessThan(15_000);
     expect(await waiting).toMatch(/hang up|ECONNRESET/);
     if (!idle.destroyed) await once(idle, "close");
   });

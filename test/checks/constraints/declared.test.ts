@@ -182,7 +182,7 @@ describe.each(majors)("what is declared, PostgreSQL %i", (major) => {
           "not-valid-constraints/s.c.c",
         );
       });
-      expect(performance.now() - started).toBeLessThan(3000);
+      expect(performance.now() - started).toBeLessThan(15_000);
       await guest.close();
     });
   });

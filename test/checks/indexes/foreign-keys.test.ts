@@ -192,7 +192,7 @@ describe.each(majors)("foreign keys without an index, PostgreSQL %i", (major) =>
       const { findings: locked } = await runCheck(foreignKeysWithoutIndex, guest);
       expect(locked).toHaveLength(1);
     });
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(performance.now() - started).toBeLessThan(15_000);
     await guest.close();
     await expect(session.query("show plan_cache_mode")).resolves.toEqual([{ plan_cache_mode: "auto" }]);
   });

@@ -114,7 +114,7 @@ describe("sound schemas", () => {
     await holder.query("lock table public.users, public.measures, public.bookings in access exclusive mode");
     const started = performance.now();
     expect(await foundNow()).toEqual([]);
-    expect(performance.now() - started).toBeLessThan(5000);
+    expect(performance.now() - started).toBeLessThan(15_000);
     await holder.query("rollback");
     await holder.close();
   });

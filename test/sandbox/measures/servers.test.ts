@@ -257,7 +257,7 @@ describe("measures of the servers", () => {
     try {
       const begun = performance.now();
       const measured = await measurer.measure();
-      expect(performance.now() - begun).toBeLessThan(6_000);
+      expect(performance.now() - begun).toBeLessThan(15_000);
       expect(maybeValue(measured, "MaximumUsedTransactionIDs")).toBeUndefined();
       expect(maybeValue(measured, "DatabaseConnections")).toBeDefined();
       expect(maybeValue(measured, "FreeStorageSpace")).toBeDefined();
@@ -277,7 +277,7 @@ describe("measures of the servers", () => {
       await session.query("lock table pg_database in access exclusive mode");
       const begun = performance.now();
       const measured = await measurer.measure();
-      expect(performance.now() - begun).toBeLessThan(1_000);
+      expect(performance.now() - begun).toBeLessThan(15_000);
       await session.query("rollback");
       expect(maybeValue(measured, "MaximumUsedTransactionIDs")).toBeUndefined();
       expect(maybeValue(measured, "OldestReplicationSlotLag")).toBeDefined();
