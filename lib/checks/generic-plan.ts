@@ -8,6 +8,8 @@ export interface PlanNode {
   "Relation Name"?: string;
   Schema?: string;
   "Index Name"?: string;
+  /** Conditions that the index does not decide. They may hold literals: never for a report. */
+  Filter?: string;
   "Total Cost": number;
   "Plan Rows": number;
   Plans?: PlanNode[];

@@ -1,5 +1,6 @@
 import type { ReviewCheck } from "../review-check.ts";
 import { cartesianJoins } from "./cartesian-joins.ts";
+import { coveringIndexCandidates } from "./covering-index-candidates.ts";
 import { deepOffset } from "./deep-offset.ts";
 import { implicitCasts } from "./implicit-casts.ts";
 import { jsonPathFilters } from "./json-path-filters.ts";
@@ -17,6 +18,7 @@ import { unboundedResults } from "./unbounded-results.ts";
 export const workloadChecks: readonly ReviewCheck[] = [
   slowStatements,
   missingIndexes,
+  coveringIndexCandidates,
   nonSargablePredicates,
   implicitCasts,
   leadingWildcardLike,

@@ -115,7 +115,8 @@ function obstacleOf(
   return reasons.length === 0 ? undefined : reasons.join("; ");
 }
 
-function isCostly(statement: Parsed, { workload }: Seen): boolean {
+/** Called often enough, and either a share of all statements' time or a wait of its own. */
+export function isCostly(statement: Parsed, { workload }: Seen): boolean {
   return (
     statement.total.calls >= fewestCalls &&
     (sharePercent(statement, workload) >= smallestSharePercent ||

@@ -18,7 +18,7 @@ export interface Proof {
  * known to this session alone, and forgotten before it is answered.
  * @returns undefined when it cannot be planned, or hypopg cannot pretend this index
  */
-export async function proveWithHypopg(
+export function proveWithHypopg(
   session: Session,
   schema: string,
   question: Question,
@@ -26,7 +26,22 @@ export async function proveWithHypopg(
   table: Table,
   candidate: Candidate,
 ): Promise<Proof | undefined> {
-  const definition = `create index on ${qualified(table.schema, table.name)} ${bodyOf(candidate)}`;
+  return proveIndex(session, schema, question, before, table, bodyOf(candidate));
+}
+
+/**
+ * As `proveWithHypopg`, for an index of any kind that hypopg knows.
+ * @param body what follows the table's name in CREATE INDEX
+ */
+export async function proveIndex(
+  session: Session,
+  schema: string,
+  question: Question,
+  before: PlanNode,
+  table: Table,
+  body: string,
+): Promise<Proof | undefined> {
+  const definition = `create index on ${qualified(table.schema, table.name)} ${body}`;
   let oid: number | undefined;
   try {
     const [made] = await session.query<{ oid: number; name: string }>(

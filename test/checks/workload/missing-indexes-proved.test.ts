@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { coveringIndexCandidates } from "../../../lib/checks/workload/covering-index-candidates.ts";
 import { missingIndexes } from "../../../lib/checks/workload/missing-indexes.ts";
 import type { Session } from "../../../lib/ports/databases.ts";
 import { hasDebianExtension, useDebianServer } from "../../helpers/debian-postgres.ts";
-import { expectMended, runCheck } from "../../helpers/review.ts";
+import { expectMended, runCheck, runChecks } from "../../helpers/review.ts";
 
 const missing = hasDebianExtension("hypopg") ? "" : " (skipped: postgresql-15-hypopg is not installed)";
 
@@ -88,5 +89,47 @@ describe.skipIf(missing !== "")(`missing indexes, proved with hypopg${missing}`,
     );
     await times(session, 60, "select note from public.orders where id = $1", (turn) => [turn]);
     expect(await runCheck(missingIndexes, session)).toMatchObject({ verdict: "pass", findings: [] });
+  });
+
+  const visits = `create table public.visits as
+    select id, id % 100 as kind, id % 10000 as person, timestamptz '2026-01-01' + id * interval '1 minute' as at,
+           repeat('x', 100) as note from generate_series(1, 30000) id`;
+
+  it("proves that a search needs no table with its columns in the index, which then mends it", async () => {
+    const session = await shop();
+    await session.query(visits);
+    await session.query("create index by_kind on public.visits (abs(kind) desc, at)");
+    await session.query("vacuum analyze public.visits");
+    await times(session, 60, "select id, kind from public.visits where abs(kind) = $1", (turn) => [turn]);
+    const { findings, facts } = await runCheck(coveringIndexCandidates, session);
+    expect(facts).toMatchObject({ proved: "with hypopg", searchesByIndex: 1 });
+    expect(findings).toMatchObject([
+      {
+        confidence: "certain",
+        evidence: {
+          included: ["id", "kind"],
+          provedBy: "hypopg",
+          planWithIndex: expect.stringMatching(/^Index Only Scan on visits/),
+        },
+      },
+    ]);
+    expect((await runCheck(missingIndexes, session)).findings).toEqual([]);
+    expect(await session.query("select 1 from public.hypopg()")).toEqual([]);
+    await expectMended(coveringIndexCandidates, session, findings[0]);
+  });
+
+  it("leaves to a missing index what one serves better", async () => {
+    const session = await shop();
+    await session.query(visits);
+    await session.query("create index by_kind on public.visits (kind)");
+    await session.query("vacuum analyze public.visits");
+    const search = "select id from public.visits where kind = $1 and person = $2";
+    await times(session, 60, search, (turn) => [turn, turn]);
+    const report = await runChecks([missingIndexes, coveringIndexCandidates], session);
+    expect(report.results.map(({ findings }) => findings.map(({ object }) => object.column))).toEqual([
+      ["person"],
+      [],
+    ]);
+    expect(report.results[1]?.facts).toMatchObject({ searchesByIndex: 1 });
   });
 });
