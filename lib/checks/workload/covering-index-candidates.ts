@@ -1,5 +1,6 @@
 import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { bytesText, countText } from "../../words.ts";
+import type { Severity } from "../check.ts";
 import { isIndispensable } from "../indexes/catalogue.ts";
 import { creationOf, type FreeNames } from "../indexes/creations.ts";
 import { type Dropping, readDroppings } from "../indexes/definitions.ts";
@@ -28,6 +29,8 @@ import type { Column, Table } from "./tables.ts";
 const smallestVisibleShare = 0.8;
 /** An update of an included column can be HOT no more, and is entered into every index of the table. */
 const mostUpdatesPerCall = 0.1;
+/** Of all statements' time: what halves it is felt. */
+const largeSharePercent = 20;
 /** Statements that are looked at, the costliest; and milliseconds spent on their plans. */
 const mostStatements = 60;
 const mostMilliseconds = 4_000;
@@ -53,9 +56,14 @@ export const coveringIndexCandidates = workloadCheck({
       .slice(0, mostStatements)
       .flatMap((statement) => readerOf(statement, seen) ?? []);
     const storage = await readStorage(seen, readers);
-    const unreadable = new Set(readers.filter(({ table }) => !table.readable).map(({ table }) => table));
+    const unreadable = new Set(
+      readers
+        .filter(({ table }) => !table.readable && table.indexes.some(({ method }) => method === "btree"))
+        .map(({ table }) => table),
+    );
     const unanalyzed = new Set<Table>();
     let hidden = 0;
+    let refused = 0;
     let unplanned = 0;
     const searches: Search[] = [];
     for (const reader of readers) {
@@ -72,6 +80,7 @@ export const coveringIndexCandidates = workloadCheck({
       }
       const search = await searchOf(reader, stored, seen);
       if (search === "never analyzed") unanalyzed.add(table);
+      else if (search === "not plannable") refused += 1;
       else if (search !== undefined) searches.push(search);
     }
     const droppings = await readDroppings(context, seen.tables.catalogue, [
@@ -110,7 +119,7 @@ export const coveringIndexCandidates = workloadCheck({
       ...(unplanned === 0
         ? []
         : [
-            `${countText(unplanned, "search", "searches")} were not planned for lack of time, or because their tables are locked`,
+            `${countText(unplanned, "search", "searches")} could not be planned, for lack of time or because a table is locked`,
           ]),
     ];
     return {
@@ -118,6 +127,7 @@ export const coveringIndexCandidates = workloadCheck({
       facts: {
         looked: readers.length,
         searchesByIndex: searches.length,
+        ...(refused === 0 ? {} : { notPlannable: refused }),
         ...(hidden === 0 ? {} : { tooFewPagesAllVisible: hidden }),
         proved: context.extensions.has("hypopg")
           ? "with hypopg"
@@ -190,6 +200,11 @@ function isReplaceable({ table, index, statements }: Proposal): boolean {
   );
 }
 
+/** One more index is a trade; a wider one in place of another is hardly one. */
+function severityOf(share: number, replaces: boolean): Severity {
+  return share >= largeSharePercent && replaces ? "medium" : "low";
+}
+
 function finding(
   proposal: Proposal,
   dropping: Dropping,
@@ -241,7 +256,7 @@ function finding(
   return {
     check: "covering-index-candidates",
     key: `covering-index-candidates/${index.schema}.${index.index}`,
-    severity: share >= 20 ? "medium" : "low",
+    severity: severityOf(share, replaces),
     confidence: isProved ? "certain" : "likely",
     object: { schema: table.schema, table: table.name, index: index.index },
     title: `${old} with ${include} would answer ${countText(statements.length, "statement")} that ${statements.length === 1 ? "takes" : "take"} ${share} % of the time without visiting ${name}`,

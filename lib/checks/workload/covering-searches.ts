@@ -110,13 +110,13 @@ export async function searchOf(
   { statement, table, columns }: Reader,
   stored: Storage,
   { context, tables }: Seen,
-): Promise<Search | "never analyzed" | undefined> {
-  const question = plannable(statement, tables);
-  if (question === undefined) return undefined;
+): Promise<Search | "never analyzed" | "not plannable" | undefined> {
   const lacks = (index: IndexEntry) => lackingColumns(index, columns, stored);
   if (!table.indexes.some((index) => lacks(index) !== undefined)) return undefined;
+  const question = plannable(statement, tables);
+  if (question === undefined) return "not plannable";
   const plan = await planOf(context.session, question);
-  if (!isPlan(plan)) return undefined;
+  if (!isPlan(plan)) return "not plannable";
   const scan = indexScan(plan);
   const index = table.indexes.find((one) => one.index === scan?.index);
   if (scan === undefined || index === undefined) return undefined;

@@ -82,7 +82,7 @@ describe.each(majors)("covering indexes of PostgreSQL %i", (major) => {
     expect((await runCheck(redundantIndexes, session)).findings).toEqual([]);
   });
 
-  it("leave alone the index of a constraint, and one that CLUSTER or the replica identity goes by", async () => {
+  it("leave alone the index of a constraint, one that CLUSTER goes by, and one that may better be partial", async () => {
     const session = await database([
       orders("public.own"),
       "alter table public.own add constraint own_key unique (customer_id, id)",
