@@ -3,8 +3,8 @@ import { bloatedIndexes } from "./bloated-indexes.ts";
 import { duplicateIndexes } from "./duplicate-indexes.ts";
 import { foreignKeysWithoutIndex } from "./foreign-keys-without-index.ts";
 import { invalidIndexes } from "./invalid-indexes.ts";
-import { lowValueIndexes } from "./low-value-indexes.ts";
 import { overIndexedTables } from "./over-indexed-tables.ts";
+import { partialIndexCandidates } from "./partial-index-candidates.ts";
 import { redundantIndexes } from "./redundant-indexes.ts";
 import { sequentialScans } from "./sequential-scans.ts";
 import { unusedIndexes } from "./unused-indexes.ts";
@@ -16,7 +16,7 @@ export const indexChecks: readonly ReviewCheck[] = [
   duplicateIndexes,
   redundantIndexes,
   unusedIndexes,
-  lowValueIndexes,
+  partialIndexCandidates,
   overIndexedTables,
   bloatedIndexes,
 ];

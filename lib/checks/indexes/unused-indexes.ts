@@ -101,12 +101,20 @@ export function unusedIndexesWithin(limits: UnusedLimits): ReviewCheck {
   };
 }
 
-export const unusedIndexes = unusedIndexesWithin({
+const usual: UnusedLimits = {
   shortestDays: 7,
   enoughDays: 31,
   forgottenDays: 180,
   smallestBytes: 2 ** 20,
-});
+};
+
+export const unusedIndexes = unusedIndexesWithin(usual);
+
+/** Indexes that nothing has read lately, however short the window: what to do about them is for this check to say. */
+export async function unreadIndexes(context: ReviewContext): Promise<Set<number>> {
+  const { candidates } = await candidatesOf(context, await readIndexCatalogue(context), usual);
+  return new Set(candidates.map(({ oid }) => oid));
+}
 
 async function candidatesOf(
   context: ReviewContext,

@@ -48,7 +48,7 @@ export function workloadCheck(
       const tables = await tablesOf(context, workload);
       const statements = applicationStatements(workload);
       const reviewed = await look({ context, workload, tables, statements });
-      const obstacle = [reviewed.obstacle, obstacleOf(workload, statements)].filter(
+      const obstacle = [reviewed.obstacle, workloadObstacle(workload, statements)].filter(
         (one) => one !== undefined,
       );
       return concludeReview({
@@ -64,7 +64,8 @@ export function isMissing(workload: Workload | NoStatements): workload is NoStat
   return "missing" in workload;
 }
 
-function obstacleOf(workload: Workload, statements: readonly Parsed[]): string | undefined {
+/** Why the workload cannot be judged by what was counted; undefined when it can. */
+export function workloadObstacle(workload: Workload, statements: readonly Parsed[]): string | undefined {
   const calls = statements.reduce((sum, { total }) => sum + total.calls, 0);
   const since = workload.since === null ? "" : ` since ${workload.since.toISOString()}`;
   const few =

@@ -104,7 +104,9 @@ export function lookupOf(table: Table, conditions: readonly Condition[]): Questi
     if (simple.has(operator)) return [`${name} ${operator} $${++parameters}`];
     if (operator === "in" || operator === "any") return [`${name} = any($${++parameters})`];
     if (operator === "between") return [`${name} between $${++parameters} and $${++parameters}`];
-    return operator === "is null" ? [`${name} is null`] : [];
+    if (operator === "is true") return [name];
+    if (operator === "is false") return [`not ${name}`];
+    return operator === "is null" || operator === "is not null" ? [`${name} ${operator}`] : [];
   });
   if (tests.length === 0) return undefined;
   const sql = `select 1 from ${qualified(table.schema, table.name)} where ${tests.join(" and ")}`;

@@ -24,7 +24,7 @@ export type Pattern = "leading-wildcard" | "fixed-start" | "unknown";
 /** One condition on one column that all the others are AND-ed with. */
 export interface Predicate {
   column: ColumnName;
-  /** As PostgreSQL names it: `=`, `<`, `~~` (LIKE), `~~*` (ILIKE), `@>` …; or `in`, `any`, `between`, `is null`, `is not null`. */
+  /** As PostgreSQL names it: `=`, `<`, `~~` (LIKE), `~~*` (ILIKE), `@>` …; or `in`, `any`, `between`, `is null`, `is not null`, `is true` (the bare column), `is false` (NOT column). */
   operator: string;
   /** What it is compared with: anything without a column is a `value`, because it is the same for each row. */
   other: "value" | "column" | "subquery" | "expression";

@@ -38,6 +38,9 @@ export function predicatesOf(node: Node, outer: boolean): Predicate[] {
   if (call !== undefined) return functionTest(call, outer);
   const bare = columnOf(node);
   if (bare !== undefined) return [{ column: bare, operator: "is true", other: "value", outer }];
+  const bool = under(node, "BoolExpr");
+  const negated = bool?.boolop === "NOT_EXPR" ? columnOf(list(bool.args)[0]) : undefined;
+  if (negated !== undefined) return [{ column: negated, operator: "is false", other: "value", outer }];
   const expression = under(node, "A_Expr");
   if (expression === undefined) return [];
   const operator = operatorOf(expression);

@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { constraintChecks } from "../../../lib/checks/constraints/index.ts";
 import { indexChecks } from "../../../lib/checks/indexes/index.ts";
-import { lowValueIndexesBeyond } from "../../../lib/checks/indexes/low-value-indexes.ts";
+import { partialIndexesBeyond } from "../../../lib/checks/indexes/partial-index-candidates.ts";
 import type { Session } from "../../../lib/ports/databases.ts";
 import { loadApplication } from "../../../lib/sandbox/application/load.ts";
 import { defaultMajor, useServer } from "../../helpers/postgres.ts";
 import { flushStatistics, runChecks } from "../../helpers/review.ts";
 
 const checks = [
-  ...indexChecks.filter(({ name }) => name !== "low-value-indexes"),
-  lowValueIndexesBeyond({ leastRows: 100, leastBytes: 1 }),
+  ...indexChecks.filter(({ name }) => name !== "partial-index-candidates"),
+  partialIndexesBeyond({ leastRows: 100, leastBytes: 1, shortestDays: 0 }),
   ...constraintChecks,
 ];
 

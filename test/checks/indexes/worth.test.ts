@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bloatedIndexes, bloatedIndexesBeyond } from "../../../lib/checks/indexes/bloated-indexes.ts";
-import { lowValueIndexes, lowValueIndexesBeyond } from "../../../lib/checks/indexes/low-value-indexes.ts";
 import { overIndexedBeyond, overIndexedTables } from "../../../lib/checks/indexes/over-indexed-tables.ts";
 import type { Session } from "../../../lib/ports/databases.ts";
 import { allMajors, defaultMajor, useServer } from "../../helpers/postgres.ts";
-import { createLogin, expectMended, flushStatistics, runCheck } from "../../helpers/review.ts";
+import { expectMended, flushStatistics, runCheck } from "../../helpers/review.ts";
 
 const majors = allMajors.filter((major) => [14, defaultMajor, 18].includes(major));
 
@@ -14,7 +13,6 @@ const anyBloat = bloatedIndexesBeyond({
   leastWastedBytes: 100_000,
   muchWastedBytes: 2 ** 30,
 });
-const anyValue = lowValueIndexesBeyond({ leastRows: 1000, leastBytes: 1 });
 const anyCrowd = overIndexedBeyond({ leastIndexes: 4, leastWrites: 1000, shortestDays: 0 });
 
 describe.each(majors)("what indexes are worth, PostgreSQL %i", (major) => {
@@ -81,46 +79,6 @@ describe.each(majors)("what indexes are worth, PostgreSQL %i", (major) => {
       await expectMended(anyBloat, session, findings[0]);
       expect(await runCheck(anyBloat, session)).toMatchObject({ verdict: "pass" });
       expect(await runCheck(bloatedIndexes, session)).toMatchObject({ verdict: "pass", good: [] });
-    });
-  });
-
-  describe("entries that nobody looks for", () => {
-    beforeAll(async () => {
-      await schema(`
-          create table s."ta'b" (id int primary key, "de""leted; --" boolean, is_on boolean not null, half boolean,
-                                 deleted_at timestamptz, always timestamptz, state text);
-          insert into s."ta'b"
-          select g, g % 100 = 0, g % 100 <> 0, g % 2 = 0, case when g % 50 = 0 then now() end, now(), 'x'
-            from generate_series(1, 5000) g;
-          create index i_deleted on s."ta'b" ("de""leted; --");
-          create index i_on on s."ta'b" (is_on);
-          create index i_half on s."ta'b" (half);
-          create index i_deleted_at on s."ta'b" (deleted_at);
-          create index i_always on s."ta'b" (always);
-          create index i_part on s."ta'b" (is_on) where not is_on;
-          create index i_two on s."ta'b" (half, id) where half;
-        `);
-      await session.query("vacuum analyze");
-    });
-
-    it("are those of the common value, where an index of the others would do", async () => {
-      const { findings } = await runCheck(anyValue, session);
-      expect(findings.map(({ object, evidence }) => [object.index, evidence.rareRows]).sort()).toEqual([
-        ["i_deleted", '"de""leted; --"'],
-        ["i_deleted_at", '"deleted_at" IS NOT NULL'],
-        ["i_on", 'NOT "is_on"'],
-      ]);
-      for (const finding of findings) await expectMended(anyValue, session, finding);
-      expect(await runCheck(lowValueIndexes, session)).toMatchObject({ verdict: "pass" });
-    });
-
-    it("cannot be told without the right to read the statistics", async () => {
-      const guest = await server.connect(database, await createLogin(server, database, ["pg_monitor"]));
-      expect(await runCheck(anyValue, guest)).toMatchObject({
-        verdict: "not-assessable",
-        reason: expect.stringContaining("GRANT pg_read_all_data TO"),
-      });
-      await guest.close();
     });
   });
 

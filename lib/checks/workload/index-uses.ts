@@ -1,0 +1,164 @@
+import type { IndexEntry } from "../indexes/catalogue.ts";
+import type { Parsed, Seen } from "./common.ts";
+import type { Relation, Scope } from "./parse.ts";
+import { type Condition, conditionsOf, isOfApplication, resolveColumn } from "./resolve.ts";
+import type { Statement } from "./statements.ts";
+import type { Table } from "./tables.ts";
+
+/** A condition that pg_stat_statements leaves to be seen, as every other constant is a parameter to it. */
+export interface VisibleCondition {
+  column: number;
+  operator: "is null" | "is not null" | "is true" | "is false";
+}
+
+/** One place where a statement reads a table and says something of an index's key columns. */
+export interface Use {
+  statement: Parsed;
+  table: Table;
+  conditions: Condition[];
+  /** What is true of every row that is read there, by name. */
+  visible: ReadonlyMap<string, VisibleCondition>;
+  /** It looks for values of the first key column, or wants rows in its order. */
+  searches: boolean;
+}
+
+export interface Uses {
+  uses: Use[];
+  /** They say something of later key columns alone, which the index serves badly: a plan tells whether it does. */
+  doubtful: Use[];
+  /** Statements that may use the index in a way that their text does not tell. */
+  unclear: Statement[];
+}
+
+/** Operators that no null meets, so that `column = $1` implies `column IS NOT NULL` (`predtest.c`). */
+const strict = new Set(["=", "<", ">", "<=", ">=", "in", "any", "between", "~~", "~~*", "is not null"]);
+const visibleOperators = new Set<string>(["is null", "is not null", "is true", "is false"]);
+/** What the parser's facts do not tell apart. */
+const unclearWords = /\b(?:merge|natural)\b/i;
+/** Commands that read by an index although they are no queries; not EXPLAIN, which reads nothing. */
+const reading =
+  /^\s*(?:declare|create\s+(?:\w+\s+)*(?:table|view)|copy\s*\(|prepare\s+(?!pgkeep_)|refresh|do)\b/i;
+
+export const nameOfCondition = ({ column, operator }: VisibleCondition): string => `${column} ${operator}`;
+
+/**
+ * Who uses which index, as far as texts tell: a statement that names the table and, from its first FROM or WHERE on, a
+ * key column. The question is what an index may lose, so all statements count, those inside functions too.
+ */
+export class IndexUses {
+  private readonly seen: Seen;
+  private readonly byTable = new Map<string, Parsed[]>();
+  /** No tree of them: their text must do. */
+  private readonly unread: Statement[] = [];
+
+  constructor(seen: Seen) {
+    this.seen = seen;
+    for (const statement of seen.workload.statements) {
+      const { facts } = statement;
+      if (facts === undefined || facts.kind === "other") {
+        if (facts === undefined || reading.test(textOf(statement))) this.unread.push(statement);
+        continue;
+      }
+      const names = new Set(
+        facts.scopes.flatMap(({ relations }) => relations.flatMap(({ table }) => table?.name ?? [])),
+      );
+      if (facts.kind === "merge" && facts.target !== undefined) names.add(facts.target.name);
+      for (const name of names) {
+        const known = this.byTable.get(name);
+        if (known === undefined) this.byTable.set(name, [statement as Parsed]);
+        else known.push(statement as Parsed);
+      }
+    }
+  }
+
+  of(index: IndexEntry, columns: readonly string[]): Uses {
+    const table = this.seen.tables.byOid(index.tableOid);
+    const uses: Use[] = [];
+    const doubtful: Use[] = [];
+    const leading = anyOf(columns.slice(0, 1));
+    const words = anyOf(columns);
+    const unclear = this.naming(index.table).filter(({ text }) => text === undefined || words.test(text));
+    for (const statement of this.byTable.get(index.table) ?? []) {
+      if (!words.test(relevant(statement))) continue;
+      if (table === undefined || unclearWords.test(textOf(statement))) {
+        unclear.push(statement);
+        continue;
+      }
+      const kind = leading.test(relevant(statement)) ? uses : doubtful;
+      for (const scope of statement.facts.scopes) {
+        for (const relation of scope.relations) {
+          if (!isNameOf(relation, table)) continue;
+          kind.push(this.useOf(statement, table, index, scope, relation));
+        }
+      }
+    }
+    return { uses, doubtful, unclear };
+  }
+
+  /** Statements whose text has this name, where nothing more is known of them. */
+  naming(name: string): Statement[] {
+    const word = anyOf([name]);
+    return this.unread.filter((statement) => word.test(textOf(statement)));
+  }
+
+  /** Whether any statement reads the view, parent table or materialised view of that name. */
+  isNamed(name: string): boolean {
+    return this.byTable.has(name) || this.naming(name).length > 0;
+  }
+
+  private useOf(statement: Parsed, table: Table, index: IndexEntry, scope: Scope, { alias }: Relation): Use {
+    const { tables } = this.seen;
+    const conditions = conditionsOf(statement.facts, tables).filter(
+      (one) =>
+        one.table === table && one.alias === alias && one.scope === scope && one.predicate.wrap === undefined,
+    );
+    const hasOuterJoin = scope.predicates.some(({ outer }) => outer);
+    const visible = new Map<string, VisibleCondition>();
+    const leading = index.keys[0]?.column ?? 0;
+    for (const { column, predicate } of conditions) {
+      const { operator, outer } = predicate;
+      if (column.number === leading && strict.has(operator)) {
+        const implied: VisibleCondition = { column: leading, operator: "is not null" };
+        visible.set(nameOfCondition(implied), implied);
+      }
+      // `t.id IS NULL` above an outer join is about the join: rows of t that are not null are read all the same.
+      if (outer || (operator === "is null" && hasOuterJoin) || !visibleOperators.has(operator)) continue;
+      const condition = { column: column.number, operator: operator as VisibleCondition["operator"] };
+      visible.set(nameOfCondition(condition), condition);
+    }
+    const orders = scope.orderBy.some(({ column }) => {
+      const resolved = resolveColumn(statement.facts, scope, tables, column);
+      return resolved?.table === table && resolved.alias === alias && resolved.column.number === leading;
+    });
+    return {
+      statement,
+      table,
+      conditions,
+      visible,
+      searches:
+        isOfApplication(statement) && (orders || conditions.some(({ column }) => column.number === leading)),
+    };
+  }
+}
+
+function isNameOf({ table }: Relation, { schema, name }: Table): boolean {
+  return table?.name === name && (table.schema === undefined || table.schema === schema);
+}
+
+function textOf({ text, shown }: Statement): string {
+  return text ?? shown;
+}
+
+/** Where columns stand that rows are looked for by; with aggregates and DISTINCT, what is selected matters too. */
+function relevant({ facts, text, shown }: Parsed): string {
+  const whole = text ?? shown;
+  if (facts.scopes.some(({ aggregated, distinct }) => aggregated || distinct)) return whole;
+  const start = whole.search(/\b(?:from|where|using)\b/i);
+  return start === -1 ? whole : whole.slice(start);
+}
+
+/** Any of these names as a word of its own, quoted or not, whatever its case. */
+function anyOf(names: readonly string[]): RegExp {
+  const escaped = names.map((name) => name.replaceAll('"', '""').replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"));
+  return new RegExp(`(?<![\\p{L}\\p{N}_$])(?:${escaped.join("|")})(?![\\p{L}\\p{N}_$])`, "iu");
+}
