@@ -1,5 +1,6 @@
 import { identifier } from "../../postgres/identifiers.ts";
 import type { ReviewContext } from "../review-check.ts";
+import { notOfExtension, userSchema } from "../user-objects.ts";
 import type { VisibleCondition } from "../workload/index-uses.ts";
 import type { IndexEntry } from "./catalogue.ts";
 
@@ -58,6 +59,9 @@ export function predicateOf({ operator }: VisibleCondition, { column }: ColumnSh
   return operator === "is false" ? `NOT ${name}` : `${name} ${operator.toUpperCase()}`;
 }
 
+/** Each is looked for in the source of each function. */
+export const mostTables = 100;
+
 export interface Readers {
   oid: number;
   name: string;
@@ -66,12 +70,18 @@ export interface Readers {
 
 /**
  * What else reads these tables: views and materialised views over them, tables that they inherit from, and functions
- * that have the table's name in their source.
+ * that have the table's name in their source; of the first tables only.
  */
 export function readReaders(context: ReviewContext, tables: readonly number[]): Promise<Readers[]> {
   if (tables.length === 0) return Promise.resolve([]);
   return context.session.query<Readers>(
-    `with recursive readers(root, reader) as (
+    `with recursive sources as materialized (
+       select p.proname, lower(p.prosrc) as source
+         from pg_proc p
+         join pg_language l on l.oid = p.prolang and l.lanname not in ('internal', 'c')
+         join pg_namespace n on n.oid = p.pronamespace
+        where ${userSchema("n")} and ${notOfExtension("p.oid", "pg_proc")}),
+     readers(root, reader) as (
        select one, one from unnest($1::oid[]) one
        union
        select e.root, more.reader
@@ -87,10 +97,8 @@ export function readReaders(context: ReviewContext, tables: readonly number[]): 
      union all
      select c.oid::int8, p.proname::text, 'function'
        from pg_class c
-       join pg_proc p on position(lower(replace(c.relname, '"', '""')) in lower(p.prosrc)) > 0
-       join pg_language l on l.oid = p.prolang and l.lanname not in ('internal', 'c')
-       join pg_namespace n on n.oid = p.pronamespace and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-      where c.oid = any($1::oid[])`,
-    [tables],
+       join sources p on position(lower(replace(c.relname, '"', '""')) in p.source) > 0
+      where c.oid = any($2::oid[])`,
+    [tables, tables.slice(0, mostTables)],
   );
 }

@@ -180,6 +180,9 @@ describe.each(majors)("indexes of all rows of which few are looked for, PostgreS
       `CREATE INDEX CONCURRENTLY "jo'b""s; --_done_run_at_part_idx" ON public."jo'b""s; --" USING btree (run_at) WHERE NOT "done";`,
       `CREATE INDEX CONCURRENTLY "jo'b""s; --_queue_run_at_part_idx" ON public."jo'b""s; --" USING btree (queue, run_at DESC) WHERE "processed_at" IS NULL;`,
     ]);
+    expect(
+      both.findings.map(({ blastRadius }) => /"processed_at" can be HOT no more/.test(blastRadius)),
+    ).toEqual(both.findings.map(({ object }) => object.index === "i_queue"));
     for (const finding of both.findings) await expectMended(anySize, session, finding);
     const queue = both.findings.find(({ object }) => object.index === "i_queue");
     for (const statement of queue?.fix?.up ?? []) await session.query(statement);
