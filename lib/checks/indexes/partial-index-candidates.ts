@@ -5,6 +5,7 @@ import { whyStatisticsAreMissing } from "../constraints/hidden-statistics.ts";
 import { round } from "../outcome.ts";
 import { concludeReview, type ReviewCheck, type ReviewContext, type ReviewFinding } from "../review-check.ts";
 import { isMissing, type Seen, statementEvidence, workloadObstacle } from "../workload/common.ts";
+import { IndexUses } from "../workload/index-uses.ts";
 import { applicationStatements } from "../workload/resolve.ts";
 import { workloadOf } from "../workload/statements.ts";
 import { tablesOf } from "../workload/tables.ts";
@@ -49,14 +50,16 @@ export function partialIndexesBeyond(limits: PartialLimits): ReviewCheck {
             tables: await tablesOf(context, workload),
             statements: applicationStatements(workload),
           };
+      const users = seen === undefined ? undefined : new IndexUses(seen);
       const columns = await readColumns(context, whole);
-      const candidates = candidatesOf(whole, columns, tables, seen);
+      const candidates = candidatesOf(whole, columns, tables, users);
       const shares = await readShares(
         context,
         candidates.flatMap(({ index, conditions }) => conditions.map(({ column }) => ({ index, column }))),
       );
-      const rare = largest(rarest(candidates, shares, catalogue, seen), ({ index }) => index.pages);
-      const { found, locked } = await defined(context, rare, columns, catalogue, tables, seen);
+      const all = rarest(candidates, shares, catalogue, seen);
+      const rare = largest(all, ({ index }) => index.pages);
+      const { found, locked } = await defined(context, rare, columns, catalogue, tables, users);
       const doubts = await doubtsOf(context, seen, isMissing(workload) ? workload.reason : undefined, limits);
       for (const one of found) one.doubts.push(...doubts);
       const left = seen === undefined ? found : await planned(seen, found);
@@ -68,7 +71,11 @@ export function partialIndexesBeyond(limits: PartialLimits): ReviewCheck {
         locked === 0 ? undefined : `${countText(locked, "index", "indexes")} could not be read for a lock`,
       ].filter((one) => one !== undefined);
       return concludeReview({
-        facts: { indexesOfAllRows: whole.length, withFewRows: rare.length },
+        facts: {
+          indexesOfAllRows: whole.length,
+          withFewRows: all.length,
+          notListed: all.length - rare.length,
+        },
         findings: left.map((one) => finding(one, tables, seen)),
         obstacle: obstacles.length === 0 ? undefined : obstacles.join("; "),
         good: whole.length > 0 ? ["No large index is kept for a few of its rows."] : [],

@@ -3,7 +3,7 @@ import { countText } from "../../words.ts";
 import { readForeignKeys } from "../constraints/foreign-keys.ts";
 import type { ReviewContext } from "../review-check.ts";
 import type { Seen } from "../workload/common.ts";
-import { IndexUses, type Use, type Uses, type VisibleCondition } from "../workload/index-uses.ts";
+import type { IndexUses, Use, Uses, VisibleCondition } from "../workload/index-uses.ts";
 import { type IndexCatalogue, type IndexEntry, isIndispensable } from "./catalogue.ts";
 import { FreeNames } from "./creations.ts";
 import { readDroppings } from "./definitions.ts";
@@ -104,9 +104,8 @@ export function candidatesOf(
   indexes: readonly IndexEntry[],
   columns: ReadonlyMap<number, string[]>,
   tables: Tables,
-  seen: Seen | undefined,
+  users: IndexUses | undefined,
 ): Candidate[] {
-  const users = seen === undefined ? undefined : new IndexUses(seen);
   return indexes.flatMap((index) => {
     const table = tables.byOid.get(index.tableOid);
     const names = columns.get(index.oid);
@@ -204,12 +203,11 @@ export async function defined(
   columns: ReadonlyMap<number, string[]>,
   catalogue: IndexCatalogue,
   tables: Tables,
-  seen: Seen | undefined,
+  users: IndexUses | undefined,
 ): Promise<{ found: Opportunity[]; locked: number }> {
   const asked = [...new Set(rare.map(({ index }) => index.tableOid))];
   const unsearched = new Set(asked.slice(mostTables));
   const readers = await readReaders(context, asked);
-  const users = seen === undefined ? undefined : new IndexUses(seen);
   const read = new Set(
     readers.flatMap(({ oid, name, kind }) =>
       kind === "relation" && users?.isNamed(name) === true ? [oid] : [],

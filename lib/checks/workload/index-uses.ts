@@ -39,6 +39,8 @@ const unclearWords = /\b(?:merge|natural)\b/i;
 const reading =
   /^\s*(?:declare|create\s+(?:\w+\s+)*(?:table|view)|copy\s*\(|prepare\s+(?!pgkeep_)|refresh|do)\b/i;
 
+const betweenWords = /[^\p{L}\p{N}_$]+/u;
+
 export const nameOfCondition = ({ column, operator }: VisibleCondition): string => `${column} ${operator}`;
 
 /**
@@ -50,13 +52,17 @@ export class IndexUses {
   private readonly byTable = new Map<string, Parsed[]>();
   /** No tree of them: their text must do. */
   private readonly unread: Statement[] = [];
+  /** All words in them: of tens of thousands of tables nearly none is named there. */
+  private readonly unreadWords = new Set<string>();
 
   constructor(seen: Seen) {
     this.seen = seen;
     for (const statement of seen.workload.statements) {
       const { facts } = statement;
       if (facts === undefined || facts.kind === "other") {
-        if (facts === undefined || reading.test(textOf(statement))) this.unread.push(statement);
+        if (facts !== undefined && !reading.test(textOf(statement))) continue;
+        this.unread.push(statement);
+        for (const word of textOf(statement).toLowerCase().split(betweenWords)) this.unreadWords.add(word);
         continue;
       }
       const names = new Set(
@@ -97,6 +103,8 @@ export class IndexUses {
 
   /** Statements whose text has this name, where nothing more is known of them. */
   naming(name: string): Statement[] {
+    const plain = name.toLowerCase();
+    if (!betweenWords.test(plain) && !this.unreadWords.has(plain)) return [];
     const word = anyOf([name]);
     return this.unread.filter((statement) => word.test(textOf(statement)));
   }
