@@ -123,7 +123,8 @@ function finding(one: Opportunity, tables: Tables, seen: Seen | undefined): Revi
   const bytes = index.pages * tables.blockBytes;
   const saved = bytes * (1 - share);
   const percent = round(share * 100, 1);
-  const writes = Math.round(writesOf(table) * (1 - share));
+  // With another condition rows may have been among the few before they were among the many.
+  const writes = condition.operator === "is not null" ? Math.round(writesOf(table) * (1 - share)) : 0;
   const use = costliest(uses.uses);
   const statements = new Set(uses.uses.map(({ statement }) => statement));
   const isOwn = condition.column === index.keys[0]?.column;
@@ -150,7 +151,7 @@ function finding(one: Opportunity, tables: Tables, seen: Seen | undefined): Revi
       rows: Math.round(table.rows),
       size: bytesText(bytes),
       savedBytes: Math.round(saved),
-      entriesNotWritten: writes,
+      ...(writes === 0 ? {} : { entriesNotWritten: writes }),
       scans: index.scans,
       statementsWithTheCondition: statements.size,
       ...(use === undefined || seen === undefined ? {} : statementEvidence(use.statement, seen.workload)),
@@ -158,7 +159,7 @@ function finding(one: Opportunity, tables: Tables, seen: Seen | undefined): Revi
       ...(plan?.withIndex === undefined ? {} : { planWithIndex: plan.withIndex, provedBy: "hypopg" }),
       ...(doubts.length === 0 ? {} : { notCertainBecause: doubts }),
     },
-    impact: `An index of these rows alone saves ${bytesText(saved)} on disk, in backups and in caches${writes === 0 ? ", and writes of other rows leave it alone" : `; ${countText(writes, "row version")} written since the statistics began would not have been entered`}.`,
+    impact: `An index of these rows alone saves ${bytesText(saved)} on disk, in backups and in caches${writes === 0 ? ", and writes of other rows leave it alone" : `; of the row versions written since the statistics began about ${writes} would not have been entered`}.`,
     blastRadius: `writes to ${qualified(schema, index.table)}; a statement that looks for other rows by ${columns.map(identifier).join(", ")} would lose its index${one.newlyIndexed ? `; updates of ${identifier(shares.column)} can be HOT no more` : ""}`,
     rootCause: "All rows were indexed to find a few of them.",
     prevention: "Index what queries look for: add the query's constant condition as WHERE of the index.",

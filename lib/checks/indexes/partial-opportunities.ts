@@ -9,7 +9,14 @@ import { FreeNames } from "./creations.ts";
 import { readDroppings } from "./definitions.ts";
 import { supporting } from "./foreign-key-cover.ts";
 import { type PartialDefinition, partialDefinition } from "./partial-definition.ts";
-import { type ColumnShares, mostTables, predicateOf, readReaders, shareOf } from "./partial-rows.ts";
+import {
+  type ColumnShares,
+  mostTables,
+  predicateOf,
+  rareShare,
+  readReaders,
+  shareOf,
+} from "./partial-rows.ts";
 import { judgedAlready } from "./redundant-indexes.ts";
 import type { TableEntry, Tables } from "./tables.ts";
 import { unreadIndexes } from "./unused-indexes.ts";
@@ -22,11 +29,6 @@ export interface PartialLimits {
   shortestDays: number;
 }
 
-/**
- * Four fifths of the entries are nobody's, or more (`null_indexes` of Heroku's pg-extras lists the same indexes by
- * `null_frac`, whatever queries say).
- */
-const rareShare = 0.2;
 /** What nobody calls says nothing about what the index is for. */
 const fewestCalls = 10;
 

@@ -3,12 +3,12 @@ import type { Parsed, Seen } from "./common.ts";
 import type { Relation, Scope } from "./parse.ts";
 import { type Condition, conditionsOf, isOfApplication, resolveColumn } from "./resolve.ts";
 import type { Statement } from "./statements.ts";
-import type { Table } from "./tables.ts";
+import type { Table, Tables } from "./tables.ts";
 
 /** A condition that pg_stat_statements leaves to be seen, as every other constant is a parameter to it. */
 export interface VisibleCondition {
   column: number;
-  operator: "is null" | "is not null" | "is true" | "is false";
+  operator: (typeof visibleOperators)[number];
 }
 
 /** One place where a statement reads a table and says something of an index's key columns. */
@@ -32,9 +32,10 @@ export interface Uses {
 
 /** Operators that no null meets, so that `column = $1` implies `column IS NOT NULL` (`predtest.c`). */
 const strict = new Set(["=", "<", ">", "<=", ">=", "in", "any", "between", "~~", "~~*", "is not null"]);
-const visibleOperators = new Set<string>(["is null", "is not null", "is true", "is false"]);
+const visibleOperators = ["is null", "is not null", "is true", "is false"] as const;
 /** What the parser's facts do not tell apart. */
 const unclearWords = /\b(?:merge|natural)\b/i;
+const outerJoin = /\b(?:left|right|full)\s+(?:outer\s+)?join\b/i;
 /** Commands that read by an index although they are no queries; not EXPLAIN, which reads nothing. */
 const reading =
   /^\s*(?:declare|create\s+(?:\w+\s+)*(?:table|view)|copy\s*\(|prepare\s+(?!pgkeep_)|refresh|do)\b/i;
@@ -91,11 +92,8 @@ export class IndexUses {
         continue;
       }
       const kind = leading.test(relevant(statement)) ? uses : doubtful;
-      for (const scope of statement.facts.scopes) {
-        for (const relation of scope.relations) {
-          if (!isNameOf(relation, table)) continue;
-          kind.push(this.useOf(statement, table, index, scope, relation));
-        }
+      for (const reading of readingsOf(statement, table, this.seen.tables)) {
+        kind.push(this.useOf(reading, table, index));
       }
     }
     return { uses, doubtful, unclear };
@@ -114,39 +112,59 @@ export class IndexUses {
     return this.byTable.has(name) || this.naming(name).length > 0;
   }
 
-  private useOf(statement: Parsed, table: Table, index: IndexEntry, scope: Scope, { alias }: Relation): Use {
-    const { tables } = this.seen;
-    const conditions = conditionsOf(statement.facts, tables).filter(
-      (one) =>
-        one.table === table && one.alias === alias && one.scope === scope && one.predicate.wrap === undefined,
-    );
-    const hasOuterJoin = scope.predicates.some(({ outer }) => outer);
-    const visible = new Map<string, VisibleCondition>();
+  private useOf(reading: Reading, table: Table, index: IndexEntry): Use {
+    const { statement, conditions, scope, alias } = reading;
     const leading = index.keys[0]?.column ?? 0;
-    for (const { column, predicate } of conditions) {
-      const { operator, outer } = predicate;
-      if (column.number === leading && strict.has(operator)) {
-        const implied: VisibleCondition = { column: leading, operator: "is not null" };
-        visible.set(nameOfCondition(implied), implied);
-      }
-      // `t.id IS NULL` above an outer join is about the join: rows of t that are not null are read all the same.
-      if (outer || (operator === "is null" && hasOuterJoin) || !visibleOperators.has(operator)) continue;
-      const condition = { column: column.number, operator: operator as VisibleCondition["operator"] };
-      visible.set(nameOfCondition(condition), condition);
+    const visible = new Map(reading.visible);
+    if (
+      conditions.some(({ column, predicate }) => column.number === leading && strict.has(predicate.operator))
+    ) {
+      const implied: VisibleCondition = { column: leading, operator: "is not null" };
+      visible.set(nameOfCondition(implied), implied);
     }
     const orders = scope.orderBy.some(({ column }) => {
-      const resolved = resolveColumn(statement.facts, scope, tables, column);
+      const resolved = resolveColumn(statement.facts, scope, this.seen.tables, column);
       return resolved?.table === table && resolved.alias === alias && resolved.column.number === leading;
     });
-    return {
-      statement,
-      table,
-      conditions,
-      visible,
-      searches:
-        isOfApplication(statement) && (orders || conditions.some(({ column }) => column.number === leading)),
-    };
+    const searches = orders || conditions.some(({ column }) => column.number === leading);
+    return { statement, table, conditions, visible, searches: searches && isOfApplication(statement) };
   }
+}
+
+/** One place where a statement reads a table. */
+interface Reading {
+  statement: Parsed;
+  scope: Scope;
+  alias: string;
+  conditions: Condition[];
+  visible: ReadonlyMap<string, VisibleCondition>;
+}
+
+/** Everywhere that a statement reads the table, and what is true of the rows that it reads there. */
+export function readingsOf(statement: Parsed, table: Table, tables: Tables): Reading[] {
+  const hasOuterJoin = outerJoin.test(textOf(statement));
+  return statement.facts.scopes.flatMap((scope) =>
+    scope.relations
+      .filter((relation) => isNameOf(relation, table))
+      .map(({ alias }): Reading => {
+        const conditions = conditionsOf(statement.facts, tables).filter(
+          (one) =>
+            one.table === table &&
+            one.alias === alias &&
+            one.scope === scope &&
+            one.predicate.wrap === undefined,
+        );
+        const visible = new Map<string, VisibleCondition>();
+        for (const { column, predicate } of conditions) {
+          const operator = visibleOperators.find((name) => name === predicate.operator);
+          // `t.id IS NULL` above an outer join is about the join: rows that are not null are read all the same.
+          if (operator === undefined || predicate.outer || (operator === "is null" && hasOuterJoin)) continue;
+          const condition = { column: column.number, operator };
+          visible.set(nameOfCondition(condition), condition);
+        }
+        return { statement, scope, alias, conditions, visible };
+      }),
+  );
 }
 
 function isNameOf({ table }: Relation, { schema, name }: Table): boolean {

@@ -19,6 +19,7 @@ import {
   workloadCheck,
 } from "./common.ts";
 import { lookupOf, plannable } from "./explain.ts";
+import { narrowed } from "./narrowed.ts";
 import { bodyOf } from "./proofs.ts";
 import { firstPlan, merged, type Proposal, propose } from "./proposals.ts";
 import type { Table } from "./tables.ts";
@@ -81,7 +82,13 @@ export const missingIndexes = workloadCheck({
     }
     const names = freeNames(seen);
     const keys = proposals.length === 0 ? [] : await readForeignKeys(context);
-    const findings = merged(proposals).map((proposal) => finding(proposal, seen, names(), keys));
+    const findings: ReviewFinding[] = [];
+    for (const proposal of merged(proposals)) {
+      const isInTime = context.budget.left() > Math.max(0, until);
+      // What serves a foreign key too serves it with all rows.
+      const isWhole = !isInTime || servedKeys(proposal, keys).length > 0;
+      findings.push(finding(isWhole ? proposal : await narrowed(proposal, seen), seen, names(), keys));
+    }
     return {
       findings,
       facts: {
@@ -125,8 +132,9 @@ export function isCostly(statement: Parsed, { workload }: Seen): boolean {
 }
 
 /** Columns of a proposed index that some UPDATE of the workload sets: it can be HOT no more. */
-function setByUpdates({ table, candidate }: Proposal, { statements, tables }: Seen): number {
+function setByUpdates({ table, candidate, rows }: Proposal, { statements, tables }: Seen): number {
   const names = new Set(candidate.columns.map(({ name }) => name));
+  if (rows !== undefined) names.add(rows.column);
   return statements
     .filter(
       ({ facts }) =>
@@ -139,7 +147,8 @@ function setByUpdates({ table, candidate }: Proposal, { statements, tables }: Se
 }
 
 /** Indexes that the new one makes superfluous. */
-function madeSuperfluous({ table, candidate }: Proposal): string[] {
+function madeSuperfluous({ table, candidate, rows }: Proposal): string[] {
+  if (rows !== undefined) return [];
   return table.indexes
     .filter(
       (index) =>
@@ -166,7 +175,8 @@ function confidenceOf({ isProved, candidate }: Proposal): Confidence {
 }
 
 /** Foreign keys without an index that the new one serves as well: its leading columns are theirs, in any order. */
-function servedKeys({ table, candidate }: Proposal, keys: readonly ForeignKey[]): string[] {
+function servedKeys({ table, candidate, rows }: Proposal, keys: readonly ForeignKey[]): string[] {
+  if (rows !== undefined) return [];
   return keys
     .filter(({ tableOid, numbers }) => {
       if (tableOid !== table.oid || numbers.length > candidate.columns.length) return false;
@@ -187,7 +197,8 @@ function finding(
   const entry = table.entry as NonNullable<Table["entry"]>;
   const [costliest] = statements as [Parsed, ...Parsed[]];
   const columns = candidate.columns.map(({ name }) => name);
-  const body = bodyOf(candidate);
+  const { rows } = proposal;
+  const body = `${bodyOf(candidate)}${rows === undefined ? "" : ` WHERE ${rows.where}`}`;
   const creation = creationOf(entry, columns, body, names, tables.counters);
   const share = round(statements.reduce((sum, one) => sum + sharePercent(one, workload), 0));
   const calls = statements.reduce((sum, { total }) => sum + total.calls, 0);
@@ -233,6 +244,13 @@ function finding(
       estimatedBytes: Math.round(bytes),
       callsPerSecond: round(readsPerSecond, 3),
       entriesWrittenPerSecond: round(writesPerSecond, 3),
+      ...(rows === undefined
+        ? {}
+        : {
+            rareRows: rows.where,
+            sharePercent: round(rows.share * 100),
+            partial: "every statement has this condition",
+          }),
       ...(updates === 0 ? {} : { updatesOfTheseColumns: updates }),
       ...(served.length === 0 ? {} : { servesForeignKeys: served }),
       ...(superfluous.length === 0 ? {} : { wouldReplace: superfluous }),

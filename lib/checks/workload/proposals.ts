@@ -17,6 +17,8 @@ export interface Proposal {
   table: Table;
   candidate: Candidate;
   statements: Parsed[];
+  /** Of these rows alone, by the condition on this column. */
+  rows?: { where: string; column: string; share: number };
   isProved: boolean;
   /** Of the costliest statement. */
   before: string;

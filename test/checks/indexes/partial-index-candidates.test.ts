@@ -4,6 +4,7 @@ import {
   partialIndexesBeyond,
 } from "../../../lib/checks/indexes/partial-index-candidates.ts";
 import { unusedIndexesWithin } from "../../../lib/checks/indexes/unused-indexes.ts";
+import { missingIndexes } from "../../../lib/checks/workload/missing-indexes.ts";
 import type { Session } from "../../../lib/ports/databases.ts";
 import { hasDebianExtension, useDebianServer } from "../../helpers/debian-postgres.ts";
 import { allMajors, defaultMajor } from "../../helpers/postgres.ts";
@@ -331,6 +332,29 @@ describe.each(majors)("indexes of all rows of which few are looked for, PostgreS
     await expectMended(anySize, session, findings[0]);
   });
 
+  it("are not proposed: an index that is missing is one of few rows from the start", async () => {
+    const session = await database(rows(20));
+    const table = `public."jo'b""s; --"`;
+    const waiting = `select id from ${table} where processed_at is null and queue = $1`;
+    await times(session, 60, waiting, (turn) => [turn]);
+    const { findings } = await runCheck(missingIndexes, session);
+    expect(findings).toMatchObject([
+      {
+        confidence: "likely",
+        evidence: { rareRows: '"processed_at" IS NULL', sharePercent: expect.closeTo(5, 0) },
+        remediation: {
+          sql: `CREATE INDEX CONCURRENTLY "jo'b""s; --_queue_idx" ON "public"."jo'b""s; --" ("queue") WHERE "processed_at" IS NULL;`,
+        },
+      },
+    ]);
+    await expectMended(missingIndexes, session, findings[0]);
+    await times(session, 60, `select note from ${table} where queue = $1`, (turn) => [turn]);
+    const whole = await runCheck(missingIndexes, session);
+    expect(whole.findings.map(({ remediation }) => remediation.sql)).toEqual([
+      `CREATE INDEX CONCURRENTLY "jo'b""s; --_queue_idx" ON "public"."jo'b""s; --" ("queue");`,
+    ]);
+  });
+
   it("are not those that nothing reads: these are unused", async () => {
     const session = await database([rows(), deleted]);
     await times(session, 120, `select id from public."jo'b""s; --" where id = $1`, (turn) => [turn]);
@@ -394,6 +418,25 @@ describe.skipIf(missing !== "")(`indexes of all rows, planned with hypopg${missi
     expect(findings).toHaveLength(2);
     expect(await session.query("select 1 from public.hypopg()")).toEqual([]);
     for (const finding of findings) await expectMended(anySize, session, finding);
+    await session.query("drop index public.jobs_queue");
+    await session.query("select public.pg_stat_statements_reset()");
+    await times(
+      session,
+      60,
+      "select id, note from public.jobs where processed_at is null and queue = $1",
+      (turn) => [turn],
+    );
+    const proposed = await runCheck(missingIndexes, session);
+    expect(proposed.findings).toMatchObject([
+      {
+        confidence: "certain",
+        evidence: { rareRows: '"processed_at" IS NULL', provedBy: "hypopg" },
+        remediation: {
+          sql: 'CREATE INDEX CONCURRENTLY "jobs_queue_idx" ON "public"."jobs" ("queue") WHERE "processed_at" IS NULL;',
+        },
+      },
+    ]);
+    await expectMended(missingIndexes, session, proposed.findings[0]);
     await session.close();
   });
 });
