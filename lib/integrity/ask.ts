@@ -19,6 +19,8 @@ export interface Violations {
   referring: number | null;
   /** Primary keys of some of them. */
   keys: Json[];
+  /** Of the constraint that they violate. */
+  definition: string | null;
 }
 
 export interface SequenceBehind {
@@ -140,20 +142,21 @@ export async function askRows(
   const [sql, values] =
     item.kind === "reference"
       ? [
-          "referring, violations, keys from pgkeep.reference_orphans($1::oid, $2::int2, $3::oid, $4)",
+          "referring, violations, keys, null as definition from pgkeep.reference_orphans($1::oid, $2::int2, $3::oid, $4)",
           [item.oid, item.columnNumber, item.parent, sample],
         ]
       : item.kind === "enum-like"
         ? [
-            "referring, violations, keys from pgkeep.values_outside_enum($1::oid, $2::int2, $3::oid, $4)",
+            "referring, violations, keys, null as definition from pgkeep.values_outside_enum($1::oid, $2::int2, $3::oid, $4)",
             [item.oid, item.columnNumber, item.enumOid, sample],
           ]
         : [
-            "null as referring, violations, keys from pgkeep.constraint_violations($1::oid, $2)",
+            `null as referring, violations, keys, case when violations > 0 then pg_get_constraintdef($1::oid) end as definition
+               from pgkeep.constraint_violations($1::oid, $2)`,
             [item.oid, sample],
           ];
   const [row] = await session.query<Violations>(`select ${sql}`, values as unknown[]);
-  return row ?? { violations: 0, referring: null, keys: [] };
+  return row ?? { violations: 0, referring: null, keys: [], definition: null };
 }
 
 /** Columns that have passed the next number of the sequence. */

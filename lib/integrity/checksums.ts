@@ -6,11 +6,11 @@ import type { ChecksumState } from "./report.ts";
 export async function readChecksums(session: Session, server: string): Promise<ChecksumState> {
   const [row] = await session.query<Omit<ChecksumState, "server">>(
     `select current_setting('data_checksums') = 'on' as enabled,
-            coalesce(sum(checksum_failures), 0)::bigint as failures,
+            sum(checksum_failures)::bigint as failures,
             to_char(max(checksum_last_failure) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "lastFailureAt"
        from pg_stat_database`,
   );
-  return { server, enabled: null, failures: 0, lastFailureAt: null, ...row };
+  return { server, enabled: null, failures: null, lastFailureAt: null, ...row };
 }
 
 /** Why a server without checksums cannot tell, and what to do. */

@@ -90,7 +90,7 @@ function restoreTable(item: Item): Finding["remediation"] {
 const rowsText = (count: number) => countText(count, "row");
 
 /** Rows that a constraint does not allow. */
-export function violated(item: ConstraintItem, { violations, keys }: Violations): Finding {
+export function violated(item: ConstraintItem, { violations, keys, definition }: Violations): Finding {
   const table = qualified(item.schema, item.table);
   const isForeignKey = item.type === "f";
   const check = isForeignKey ? "orphaned-rows" : "constraint-violations";
@@ -106,7 +106,7 @@ export function violated(item: ConstraintItem, { violations, keys }: Violations)
       violations,
       ofAboutRows: item.rows,
       validated: item.validated,
-      constraint: item.definition.slice(0, longest),
+      constraint: definition?.slice(0, longest) ?? null,
       keys,
     },
     impact: item.validated
@@ -115,7 +115,7 @@ export function violated(item: ConstraintItem, { violations, keys }: Violations)
     blastRadius: `rows of ${nameOf(item.schema, item.table)}, joins and reports on them`,
     remediation: {
       sql: item.validated
-        ? `-- Correct or remove the rows (keys in the evidence), then have it proved again:\nALTER TABLE ${table} DROP CONSTRAINT ${identifier(item.name)};\nALTER TABLE ${table} ADD CONSTRAINT ${identifier(item.name)} ${item.definition} NOT VALID;\nALTER TABLE ${table} VALIDATE CONSTRAINT ${identifier(item.name)};`
+        ? `-- Correct or remove the rows (keys in the evidence), then have it proved again:\nALTER TABLE ${table} DROP CONSTRAINT ${identifier(item.name)};\nALTER TABLE ${table} ADD CONSTRAINT ${identifier(item.name)} ${definition ?? "…"} NOT VALID;\nALTER TABLE ${table} VALIDATE CONSTRAINT ${identifier(item.name)};`
         : `-- Correct or remove the rows (keys in the evidence), then:\nALTER TABLE ${table} VALIDATE CONSTRAINT ${identifier(item.name)};`,
       lock: item.validated
         ? "ACCESS EXCLUSIVE for a moment, then SHARE UPDATE EXCLUSIVE"

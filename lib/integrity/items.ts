@@ -42,7 +42,6 @@ export type ConstraintItem = Common & {
   name: string;
   type: "f" | "c" | "n";
   validated: boolean;
-  definition: string;
   /** `schema.table` that a foreign key refers to. */
   referenced: string | null;
 };
@@ -91,7 +90,11 @@ const ownSchemas = "n.nspname !~ '^pg_' and n.nspname not in ('information_schem
 const notOfExtension = (oid: string) =>
   `not exists (select from pg_depend e where e.classid = 'pg_class'::regclass and e.objid = ${oid} and e.deptype = 'e')`;
 
-/** Lists what there is on the primary. `skip` leaves out tables with everything that belongs to them. */
+/**
+ * Lists what there is on the primary, without a lock on any of it: a function that writes an expression out, such as
+ * `pg_get_constraintdef`, would wait for whoever has locked the table. `skip` leaves out tables with everything that
+ * belongs to them.
+ */
 export async function takeInventory(session: Session, skip: readonly TableName[]): Promise<Inventory> {
   const methods = checkableMethods(session);
   const withoutChecker = new Map<string, string[]>();
@@ -158,7 +161,7 @@ function indexItem(stored: StoredIndex): Item {
 async function readConstraints(session: Session): Promise<ConstraintItem[]> {
   const rows = await session.query<Omit<ConstraintItem, "key" | "kind" | "label">>(
     `select k.oid::bigint as oid, k.conname::text as name, k.contype::text as type, k.convalidated as validated,
-            pg_get_constraintdef(k.oid) as definition, n.nspname::text as schema, c.relname::text as "table",
+            n.nspname::text as schema, c.relname::text as "table",
             format('%s.%s', rn.nspname, r.relname) as referenced,
             ${pagesOf("c.oid")} + case when r.oid is null then 0 else ${pagesOf("r.oid")} end as pages,
             greatest(c.reltuples, 0)::float8 as rows, c.relpersistence = 'u' as "primaryOnly"

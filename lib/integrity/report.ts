@@ -13,8 +13,8 @@ export interface ChecksumState {
   server: string;
   /** Null when it could not be asked. */
   enabled: boolean | null;
-  /** Pages that failed since the statistics were reset, over all databases. */
-  failures: number;
+  /** Pages that failed since the statistics were reset, over all databases; null when nobody can tell. */
+  failures: number | null;
   lastFailureAt: string | null;
 }
 

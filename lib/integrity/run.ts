@@ -181,6 +181,8 @@ export async function checkIntegrity(
     for (const { server } of failing.states.filter(({ enabled }) => enabled === false)) {
       reasons.add(withoutChecksums, server);
     }
+    if (failing.states.length === 0)
+      note(state, "the run was ended before it could ask about page checksums");
     state.notAssessable = reasons.list();
     const report = makeReport(request, state, inventory, possible, looks, left, {
       database: primary.database,
@@ -271,7 +273,7 @@ async function lookAtChecksums(
   const before = looks.get(checksumKey)?.checkedAt ?? null;
   const isNew = ({ lastFailureAt }: ChecksumState) =>
     before === null || (lastFailureAt !== null && lastFailureAt > before);
-  const failing = states.filter(({ failures }) => failures > 0);
+  const failing = states.filter(({ failures }) => (failures ?? 0) > 0);
   const findings = failing.map((one) => checksumFailures(one, isNew(one)));
   await looks.put({
     item: checksumKey,

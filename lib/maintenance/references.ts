@@ -19,18 +19,26 @@ export interface SuspectedReference {
   pages: number;
 }
 
-/** Pages of a table, or of all partitions that it has: an expression, which takes ACCESS SHARE on each. */
+/**
+ * Pages of a table, or of all partitions that it has: an expression. From the catalogs alone: `pg_partition_tree` would
+ * wait for whoever has locked a partition.
+ */
 export function pagesOf(oid: string): string {
-  return `(select coalesce(sum(greatest(l.relpages, 0)), 0)::bigint from pg_class l
-           where l.oid = ${oid} and l.relkind <> 'p'
-              or l.oid in (select t.relid from pg_partition_tree(${oid}) t where t.isleaf))`;
+  return `(with recursive part (oid, relkind, relpages) as (
+             select l.oid, l.relkind, l.relpages from pg_class l where l.oid = ${oid}
+             union all
+             select l.oid, l.relkind, l.relpages from part
+               join pg_inherits h on h.inhparent = part.oid and part.relkind = 'p'
+               join pg_class l on l.oid = h.inhrelid)
+           select coalesce(sum(greatest(relpages, 0)), 0)::bigint from part where relkind <> 'p')`;
 }
 
 /**
  * Columns that look like a foreign key and have none: `customer_id` or `customerid` beside a table `customer`,
  * `customers` (`category_id`: `categories`) in the same schema, whose primary key is one column of the same type named
  * `id` or `customer_id`. So `country_code` refers to `countries (code)` too. More than one such table: nobody knows.
- * @param options without `sizes`, `pages` is 0 and no relation is locked
+ * No relation is locked.
+ * @param options without `sizes`, `pages` is 0
  */
 export function readSuspectedReferences(
   session: Session,

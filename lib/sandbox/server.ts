@@ -49,11 +49,14 @@ export function logFile(dataDirectory: string): string {
   return `${dataDirectory}.log`;
 }
 
-/** Creates an empty cluster: UTF-8, C locale, data checksums, scram passwords. @throws PgkeepError `start-failed` */
+/**
+ * Creates an empty cluster: UTF-8, C locale, scram passwords, data checksums unless they are not wanted (which needs
+ * the major version). @throws PgkeepError `start-failed`
+ */
 export async function initCluster(
   server: ServerFiles,
   superuser: Login,
-  options: { major?: PostgresMajor; walSegmentMegabytes?: number } = {},
+  options: { major?: PostgresMajor; walSegmentMegabytes?: number; checksums?: boolean } = {},
 ): Promise<void> {
   const passwordFile = `${server.dataDirectory}.password`;
   await mkdir(server.dataDirectory, { recursive: true, mode: 0o700 });
@@ -71,7 +74,7 @@ export async function initCluster(
         "--auth=scram-sha-256",
         "--encoding=UTF8",
         "--locale=C",
-        "--data-checksums",
+        ...(options.checksums === false ? withoutChecksums(options.major) : ["--data-checksums"]),
         "--no-sync",
         ...(options.walSegmentMegabytes === undefined
           ? []
@@ -86,6 +89,11 @@ export async function initCluster(
   const main = join(server.dataDirectory, "postgresql.conf");
   await writeOwned(server.owner, main, `${await readFile(main, "utf8")}\ninclude 'pgkeep.conf'\n`);
   await configureServer(server, {});
+}
+
+/** Up to 17 there are none unless they are asked for, and no option against them. */
+function withoutChecksums(major: PostgresMajor | undefined): string[] {
+  return major !== undefined && major < 18 ? [] : ["--no-data-checksums"];
 }
 
 /**

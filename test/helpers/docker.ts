@@ -10,6 +10,7 @@ import type { StartedTestServer } from "./postgres.ts";
 export async function startDockerServer(
   major: PostgresMajor,
   settings: Record<string, string>,
+  checksums: boolean,
 ): Promise<StartedTestServer> {
   const { PostgreSqlContainer } = await import("@testcontainers/postgresql");
   const superuser = { user: "postgres", password: randomPassword() };
@@ -17,6 +18,7 @@ export async function startDockerServer(
   const container = await new PostgreSqlContainer(`postgres:${major}`)
     .withUsername(superuser.user)
     .withPassword(superuser.password)
+    .withEnvironment(!checksums && major >= 18 ? { POSTGRES_INITDB_ARGS: "--no-data-checksums" } : {})
     .withCommand(["postgres", ...Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`])])
     .start();
   return {

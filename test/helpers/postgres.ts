@@ -60,21 +60,24 @@ export interface StartedTestServer {
   stop(): Promise<void>;
 }
 
-/** Starts a throw-away server for this file (or `describe` block) and stops it after the last test. */
+/**
+ * Starts a throw-away server for this file (or `describe` block) and stops it after the last test. Its pages have
+ * checksums unless `checksums` is false.
+ */
 export function useServer(
   major: PostgresMajor = defaultMajor,
-  options: { settings?: Record<string, string> } = {},
+  options: { settings?: Record<string, string>; checksums?: boolean } = {},
 ): TestServer {
   let started: StartedTestServer | undefined;
   let created = 0;
   const open = new Map<Session, string>();
 
   beforeAll(async () => {
-    const settings = options.settings ?? {};
+    const { settings = {}, checksums = true } = options;
     started =
       process.env.PGKEEP_TEST_SERVERS === "docker"
-        ? await startDockerServer(major, settings)
-        : await startEmbeddedServer(major, settings);
+        ? await startDockerServer(major, settings, checksums)
+        : await startEmbeddedServer(major, settings, checksums);
   });
 
   afterAll(async () => {
@@ -167,14 +170,18 @@ const superuser = { user: "postgres", password: "of throw-away servers on loopba
  * An empty cluster, made once for each version in a test run and copied from then on: initdb takes longer than
  * many of the tests.
  */
-async function copyEmptyCluster(major: PostgresMajor, to: ServerFiles): Promise<void> {
+async function copyEmptyCluster(major: PostgresMajor, to: ServerFiles, checksums: boolean): Promise<void> {
   const clusters = process.env.PGKEEP_TEST_CLUSTERS;
   if (clusters === undefined)
     throw new Error("test/helpers/temporary-directory.ts sets PGKEEP_TEST_CLUSTERS");
-  const original = join(clusters, `empty-${major}`);
+  const original = join(clusters, `empty-${major}${checksums ? "" : "-without-checksums"}`);
   if (!(await exists(original))) {
     const made = `${original}-by-${process.pid}`;
-    await initCluster({ ...to, dataDirectory: made }, superuser, { major, walSegmentMegabytes: 1 });
+    await initCluster({ ...to, dataDirectory: made }, superuser, {
+      major,
+      walSegmentMegabytes: 1,
+      checksums,
+    });
     // The other test process may have been quicker; an identical one is there then.
     await rename(made, original).catch(() => rm(made, { recursive: true, force: true }));
   }
@@ -186,13 +193,14 @@ async function copyEmptyCluster(major: PostgresMajor, to: ServerFiles): Promise<
 async function startEmbeddedServer(
   major: PostgresMajor,
   settings: Record<string, string>,
+  checksums: boolean,
 ): Promise<StartedTestServer> {
   const owner = await findOwner();
   const directory = await makeGuardedDirectory(owner, { parent: fastestParent(), prefix: "pgkeep-test-" });
   try {
     const { binDirectory } = await findBinaries(major, owner, await copiesDirectory());
     const files = { dataDirectory: join(directory.path, "data"), binDirectory, owner };
-    await copyEmptyCluster(major, files);
+    await copyEmptyCluster(major, files, checksums);
     // Nothing of a test survives the machine, so nothing needs to reach the disk.
     await configureServer(files, {
       fsync: false,

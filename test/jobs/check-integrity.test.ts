@@ -7,48 +7,15 @@ import { describeIntegrity } from "../../lib/integrity/describe.ts";
 import { type Item, takeInventory } from "../../lib/integrity/items.ts";
 import { lookAt, makeReader } from "../../lib/integrity/look-at.ts";
 import { Looks } from "../../lib/integrity/looks.ts";
-import type { IntegrityReport } from "../../lib/integrity/report.ts";
 import { checkIntegrity as lookAtEverything, type RunState } from "../../lib/integrity/run.ts";
-import { checkIntegrity } from "../../lib/jobs/check-integrity.ts";
-import type { JobResult } from "../../lib/jobs/job.ts";
-import { runJob } from "../../lib/jobs/runner.ts";
 import { Pace } from "../../lib/maintenance/pace.ts";
-import type { Replicas, Session } from "../../lib/ports/databases.ts";
+import type { Session } from "../../lib/ports/databases.ts";
 import { identifier, qualified } from "../../lib/postgres/identifiers.ts";
 import { pageBytes, pageChecksum } from "../../lib/sandbox/page-checksum.ts";
-import { configFor } from "../helpers/config.ts";
 import { portsFor } from "../helpers/ports.ts";
-import { allMajors, defaultMajor, type TestLogin, type TestServer, useServer } from "../helpers/postgres.ts";
-import { type Installed, installed, password } from "../install/installed.ts";
-
-const noReplicas: Replicas = { list: async () => [], answers: async () => false };
-
-interface Options {
-  integrity?: Record<string, unknown>;
-  login?: TestLogin;
-  dryRun?: boolean;
-  replicas?: Replicas;
-  timeLeft?: () => number;
-}
-
-async function run(server: TestServer, database: string, options: Options = {}) {
-  const login = options.login ?? { user: "pgkeep_monitoring", password };
-  const ports = { ...portsFor(server.target(database, login)), replicas: options.replicas ?? noReplicas };
-  const config = configFor(database, { integrity: options.integrity ?? {} });
-  const result = await runJob(checkIntegrity, {
-    ports,
-    config,
-    ...(options.dryRun === undefined ? {} : { dryRun: options.dryRun }),
-    ...(options.timeLeft === undefined ? {} : { timeLeft: options.timeLeft }),
-  });
-  return { result, report: result.report as unknown as IntegrityReport, data: ports.data };
-}
-
-function succeeded(ran: { result: JobResult; report: IntegrityReport }): IntegrityReport {
-  expect(ran.result.error).toBeUndefined();
-  expect(ran.result.outcome, ran.result.reason).toBe("succeeded");
-  return ran.report;
-}
+import { allMajors, defaultMajor, useServer } from "../helpers/postgres.ts";
+import { password } from "../install/installed.ts";
+import { runIntegrity, shopOf, succeeded } from "./integrity-runs.ts";
 
 const briefly = ({ check, severity, confidence, object, evidence }: Finding) => ({
   check,
@@ -66,16 +33,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
   const open_: Session[] = [];
   afterEach(() => Promise.all(open_.splice(0).map((session) => session.close())));
 
-  async function shop(
-    database?: string,
-  ): Promise<Installed & { sql(...statements: string[]): Promise<void> }> {
-    const made = await installed(server, database === undefined ? {} : { database });
-    const sql = (...statements: string[]) =>
-      made.as(undefined, async (session) => {
-        for (const statement of statements) await session.query(statement);
-      });
-    return { ...made, sql };
-  }
+  const shop = (database?: string) => shopOf(server, database);
 
   it("finds nothing in a database of every kind that is sound, and says what it covered", async () => {
     const { database, sql } = await shop();
@@ -98,7 +56,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
       "alter table public.orders add constraint positive check (id > 0) not valid",
       "analyze",
     );
-    const ran = await run(server, database);
+    const ran = await runIntegrity(server, database);
     const report = succeeded(ran);
     expect(report.findings).toEqual([]);
     expect(report.coverage).toMatchObject({ complete: true, neverChecked: 0, sharePercent: 100 });
@@ -139,7 +97,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
       "delete from public.customers where id = 7",
       "reset session_replication_role",
     );
-    const report = succeeded(await run(server, database));
+    const report = succeeded(await runIntegrity(server, database));
     const rows = [
       {
         check: "orphaned-rows",
@@ -188,7 +146,13 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
     const of = (check: string) => report.findings.find((finding) => finding.check === check);
     expect(of("suspected-orphans")?.evidence.keys).toEqual([{ id: "101" }, { id: "102" }]);
     expect(of("values-outside-set")?.evidence.keys).toEqual([{ id: "99" }, { id: "100" }]);
-    expect(of("constraint-violations")?.evidence.keys).toHaveLength(3);
+    expect(of("constraint-violations")?.evidence).toMatchObject({
+      keys: [{}, {}, {}],
+      constraint: "CHECK ((qty < 98)) NOT VALID",
+    });
+    expect(report.findings[0]?.remediation.sql).toContain(
+      "FOREIGN KEY (customer_id) REFERENCES public.customers(id) NOT VALID",
+    );
     expect(report.corruptObjects).toBe(0);
 
     await sql(
@@ -199,7 +163,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
       "delete from public.payments where order_id > 97",
       "delete from public.shipments where state = 'lost'",
     );
-    expect(succeeded(await run(server, database)).findings).toEqual([]);
+    expect(succeeded(await runIntegrity(server, database)).findings).toEqual([]);
   });
 
   it("does not break on names that nobody should choose, and its advice runs", async () => {
@@ -213,7 +177,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
       `alter table ${quoted} add constraint ${identifier(name)} foreign key ("up per") references ${quoted} not valid`,
       `alter table ${quoted} add constraint "ch'eck" check ("up per" < 50) not valid`,
     );
-    const report = succeeded(await run(server, database));
+    const report = succeeded(await runIntegrity(server, database));
     expect(report.findings.map(({ check }) => check).sort()).toEqual([
       "constraint-violations",
       "orphaned-rows",
@@ -222,20 +186,22 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
     expect(describeIntegrity(report).filter((line) => /[\n\t]/.test(line))).toEqual([]);
     await sql(`delete from ${quoted} where "up per" = 77`);
     for (const { remediation } of report.findings) await sql(remediation.sql);
-    expect(succeeded(await run(server, database)).findings).toEqual([]);
-    expect(succeeded(await run(server, database, { integrity: { skipTables: [] } })).skipped).toEqual([]);
+    expect(succeeded(await runIntegrity(server, database)).findings).toEqual([]);
+    expect(
+      succeeded(await runIntegrity(server, database, { integrity: { skipTables: [] } })).skipped,
+    ).toEqual([]);
   });
 
   it("covers everything over some runs when each looks at a part, the longest unseen first", async () => {
     const { database } = await shop();
-    const first = succeeded(await run(server, database, { integrity: { samplePercent: 40 } }));
+    const first = succeeded(await runIntegrity(server, database, { integrity: { samplePercent: 40 } }));
     expect(first.coverage.sharePercent).toBeGreaterThanOrEqual(40);
     expect(first.coverage.sharePercent).toBeLessThan(70);
     expect(first.coverage).toMatchObject({ complete: false, since: null });
     expect(first.coverage.neverChecked).toBe(first.left.total);
     expect(first.interrupted).toBe(false);
-    await run(server, database, { integrity: { samplePercent: 40 } });
-    const third = succeeded(await run(server, database, { integrity: { samplePercent: 40 } }));
+    await runIntegrity(server, database, { integrity: { samplePercent: 40 } });
+    const third = succeeded(await runIntegrity(server, database, { integrity: { samplePercent: 40 } }));
     expect(third.coverage.neverChecked).toBe(0);
     expect(third.coverage.since).not.toBeNull();
   });
@@ -272,14 +238,18 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
   });
 
   it("reads a large table part by part, and goes on there in the next run", async () => {
-    const { sql, as } = await shop();
+    const { database, sql, as } = await shop();
     await sql(
       "create table public.large (n int, pad text) with (fillfactor = 10)",
       "insert into public.large select n, repeat('x', 500) from generate_series(1, 900) n",
       "vacuum analyze public.large",
     );
-    const look = (parts: number) =>
+    const look = (parts: number, endedAfter?: number) =>
       as("pgkeep_monitoring", async (session) => {
+        const end = new AbortController();
+        const login = { user: "pgkeep_monitoring", password };
+        const reading = await server.connect(database, login, { signal: end.signal });
+        open_.push(reading);
         const { items } = await takeInventory(session, []);
         const item = items.find(({ label }) => label === "table public.large") as Item;
         // So slow that a part is as small as it may be.
@@ -290,9 +260,10 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
           }
           override learn() {
             this.parts += 1;
+            if (this.parts === endedAfter) end.abort(new Error("the time is over"));
           }
         })();
-        const reader = await makeReader(session, "primary", 30_000);
+        const reader = await makeReader(reading, "primary", 30_000);
         const looks = await Looks.open(session, { writes: true });
         const outcome = await lookAt(
           {
@@ -305,7 +276,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
             lockTimeoutMilliseconds: 2_000,
             remainingMilliseconds: () => (pace.parts < parts ? 30_000 : 0),
             now: () => new Date().toISOString(),
-            deadline: new AbortController().signal,
+            deadline: end.signal,
           },
           item,
         );
@@ -320,24 +291,29 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
       blocks: 256,
     });
     expect(first.known).toMatchObject({ nextBlock: 256, checkedAt: null });
-    const second = await look(9);
-    expect(second.outcome).toEqual({ kind: "seen", note: null, blocks: first.pages - 256 });
+    const ended = await look(9, 1);
+    expect(ended.outcome).toEqual({ kind: "time", because: "the run was ended", blocks: 256 });
+    expect(ended.known).toMatchObject({ nextBlock: 512, checkedAt: null });
+    const last = await look(9);
+    expect(last.outcome).toEqual({ kind: "seen", note: null, blocks: first.pages - 512 });
     // All of it was seen since the first look began.
-    expect(second.known?.nextBlock).toBeNull();
-    expect(Date.parse(second.known?.checkedAt ?? "")).toBe(Date.parse(first.known?.passBeganAt ?? "-"));
+    expect(last.known?.nextBlock).toBeNull();
+    expect(Date.parse(last.known?.checkedAt ?? "")).toBe(Date.parse(first.known?.passBeganAt ?? "-"));
   });
 
   it("leaves what is locked to the next run, says so, and a dry run leaves no trace", async () => {
     const { database, sql } = await shop();
     await sql("create table public.busy (n int primary key)", "insert into public.busy values (1)");
-    const dry = succeeded(await run(server, database, { dryRun: true }));
+    const dry = succeeded(await runIntegrity(server, database, { dryRun: true }));
     expect(dry.coverage.checked).toBe(0);
     expect(dry.left.total).toBe(dry.coverage.objects);
     const holder = await server.connect(database);
     await holder.transaction(async (locked) => {
       expect(await locked.query("select count(*) as n from pgkeep.integrity_look")).toEqual([{ n: 0 }]);
       await locked.query("lock table public.busy in access exclusive mode");
-      const report = succeeded(await run(server, database, { integrity: { lockTimeoutSeconds: 1 } }));
+      const report = succeeded(
+        await runIntegrity(server, database, { integrity: { lockTimeoutSeconds: 1 } }),
+      );
       expect(report.coverage.complete).toBe(false);
       expect(report.left.objects.sort()).toEqual(["index public.busy_pkey", "table public.busy"]);
       expect(report.left.reasons).toEqual([
@@ -345,7 +321,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
       ]);
     });
     await holder.close();
-    expect(succeeded(await run(server, database)).coverage.complete).toBe(true);
+    expect(succeeded(await runIntegrity(server, database)).coverage.complete).toBe(true);
   });
 
   it("says what a role without rights cannot look at, and what would help", async () => {
@@ -356,7 +332,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
       `grant connect on database ${identifier(database)} to ${identifier(user)}`,
       "create table public.t (n serial primary key)",
     );
-    const report = succeeded(await run(server, database, { login: { user, password } }));
+    const report = succeeded(await runIntegrity(server, database, { login: { user, password } }));
     expect(report.coverage.checked).toBe(0);
     const reasons = report.notAssessable.map(({ reason }) => reason).join("\n");
     expect(reasons).toContain(
@@ -364,7 +340,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
     );
     expect(reasons).toContain("pgkeep.check_index(regclass)");
     await sql("drop extension amcheck");
-    const without = succeeded(await run(server, database, { login: { user, password } }));
+    const without = succeeded(await runIntegrity(server, database, { login: { user, password } }));
     expect(without.notAssessable[0]?.reason).toContain("the extension amcheck is not installed");
     expect(without.notAssessable[0]?.objects).toBeGreaterThan(50);
     expect(report.notes).toEqual([expect.stringContaining("is not kept for the next run")]);
@@ -422,7 +398,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
       },
       { fixChecksum: true },
     );
-    const ran = await run(server, database);
+    const ran = await runIntegrity(server, database);
     expect(ran.result.outcome).toBe("failed");
     expect(ran.result.reason).toMatch(/objects are damaged: .*public\.broken/);
     const critical = ran.report.findings.filter(({ severity }) => severity === "critical");
@@ -441,7 +417,7 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
     expect(ran.report.corruptObjects).toBe(critical.length);
 
     await session.query("truncate public.broken");
-    const after = succeeded(await run(server, database));
+    const after = succeeded(await runIntegrity(server, database));
     expect(after.findings.map(({ check, severity }) => [check, severity])).toEqual([
       ["checksum-failures", "medium"],
     ]);
