@@ -134,19 +134,19 @@ describe("an alarm that another explains", () => {
       if (at === 45) {
         expect(slow?.suppressedBy).toMatchObject({
           by: "extension-period",
-          until: new Date(start + 50 * minute),
+          until: new Date(start + 55 * minute),
         });
       }
     });
     expect(told).toEqual([`9: ${cause} ALARM since 9`, `40: ${cause} OK since 40`]);
   });
 
-  it("is told when it is still there ten minutes after its root cause is gone", async () => {
+  it("is told when it is still there a quarter of an hour after its root cause is gone", async () => {
     const story: Story = { 5: { slow: "bad", down: "bad" }, 20: { down: "good" }, 45: { slow: "good" } };
     expect(await play(alarms, story, 60)).toEqual([
       "5: down ALARM since 5",
       "20: down OK since 20",
-      "30: slow ALARM since 5",
+      "35: slow ALARM since 5",
       "50: slow OK since 45",
     ]);
   });
