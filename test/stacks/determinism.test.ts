@@ -26,8 +26,7 @@ const shop = (sections = "") => `
   databases: { shop: { ${sections} }, reports: { database: { topology: aurora } } }`;
 
 /** For each setting under `alarms`, one that is not its default. A new setting does not compile until it is here. */
-const otherLimits: Record<keyof DatabaseConfig["alarms"], string> = {
-  enabled: "false",
+const otherLimits: Record<Exclude<keyof DatabaseConfig["alarms"], "enabled">, string> = {
   transactionIdsPage: "900000000",
   transactionIdsTicket: "400000000",
   cpuPercent: "80",
@@ -50,16 +49,17 @@ describe("synthesis", () => {
     expect(changed(synthesizer.text(shop()), synthesizer.text(shop(explicit)))).toEqual([]);
   });
 
-  it.each(Object.entries(otherLimits))(
-    "changes only the observability of one database for alarms: { %s: %s }",
-    (setting, value) => {
-      const after = synthesizer.text(shop(`alarms: { ${setting}: ${value} }`));
-      expect(changed(synthesizer.text(shop()), after)).toEqual([
-        "pgkeep-shop-observability.assets.json",
-        "pgkeep-shop-observability.template.json",
-      ]);
-    },
-  );
+  it.each([
+    ["any limit", otherLimits],
+    ["whether there are any", { enabled: "false" }],
+  ])("changes only the observability of one database for alarms: %s", (_, limits) => {
+    const settings = Object.entries(limits).map(([setting, value]) => `${setting}: ${value}`);
+    const after = synthesizer.text(shop(`alarms: { ${settings.join(", ")} }`));
+    expect(changed(synthesizer.text(shop()), after)).toEqual([
+      "pgkeep-shop-observability.assets.json",
+      "pgkeep-shop-observability.template.json",
+    ]);
+  });
 
   it("touches no other database's stacks for a change of one", () => {
     const names = changed(

@@ -4,7 +4,7 @@ import { allMajors, useServer } from "../helpers/postgres.ts";
 import { killAtRandomMoments } from "../partitions/killing.ts";
 
 /** Spread over the versions; the full run has 200. */
-const trials = Number(process.env.PGKEEP_TORTURE_TRIALS ?? 25);
+const trials = Number(process.env.PGKEEP_TORTURE_TRIALS ?? 15);
 const seed = Number(process.env.PGKEEP_TORTURE_SEED ?? 20_260_101);
 const trialsEach = Math.ceil(trials / allMajors.length);
 
