@@ -1,4 +1,5 @@
 import type { Finding } from "../checks/check.ts";
+import { addConstraint } from "../maintenance/references.ts";
 import { identifier, literal, qualified } from "../postgres/identifiers.ts";
 import { countText } from "../words.ts";
 import type { Damage, SequenceBehind, Violations } from "./ask.ts";
@@ -94,6 +95,7 @@ export function violated(item: ConstraintItem, { violations, keys, definition }:
   const table = qualified(item.schema, item.table);
   const isForeignKey = item.type === "f";
   const check = isForeignKey ? "orphaned-rows" : "constraint-violations";
+  const again = addConstraint(table, identifier(item.name), definition ?? "…", item.takesNotValid);
   const what = isForeignKey ? `no row in ${item.referenced}` : `values that it does not allow`;
   return {
     check,
@@ -115,10 +117,10 @@ export function violated(item: ConstraintItem, { violations, keys, definition }:
     blastRadius: `rows of ${nameOf(item.schema, item.table)}, joins and reports on them`,
     remediation: {
       sql: item.validated
-        ? `-- Correct or remove the rows (keys in the evidence), then have it proved again:\nALTER TABLE ${table} DROP CONSTRAINT ${identifier(item.name)};\nALTER TABLE ${table} ADD CONSTRAINT ${identifier(item.name)} ${definition ?? "…"} NOT VALID;\nALTER TABLE ${table} VALIDATE CONSTRAINT ${identifier(item.name)};`
+        ? `-- Correct or remove the rows (keys in the evidence), then have it proved again:\nALTER TABLE ${table} DROP CONSTRAINT ${identifier(item.name)};\n${again.statements.join("\n")}`
         : `-- Correct or remove the rows (keys in the evidence), then:\nALTER TABLE ${table} VALIDATE CONSTRAINT ${identifier(item.name)};`,
       lock: item.validated
-        ? "ACCESS EXCLUSIVE for a moment, then SHARE UPDATE EXCLUSIVE"
+        ? `ACCESS EXCLUSIVE for a moment, then ${again.lock}`
         : `SHARE UPDATE EXCLUSIVE${isForeignKey ? `, ROW SHARE on ${item.referenced}` : ""}`,
       rollback: "none needed",
     },
@@ -136,6 +138,12 @@ export function suspectedOrphans(item: ReferenceItem, seen: Violations): Finding
   const parent = qualified(item.parentSchema, item.parentTable);
   const name = `${item.table}_${item.column}_fkey`;
   const constraint = identifier(Buffer.byteLength(name) <= 63 ? name : "pgkeep_suspected_fkey");
+  const { statements, lock } = addConstraint(
+    table,
+    constraint,
+    `FOREIGN KEY (${identifier(item.column)}) REFERENCES ${parent} (${identifier(item.parentColumn)})`,
+    item.takesNotValid,
+  );
   return {
     check: "suspected-orphans",
     key: `suspected-orphans/${nameOf(item.schema, item.table)}.${item.column}`,
@@ -152,8 +160,8 @@ export function suspectedOrphans(item: ReferenceItem, seen: Violations): Finding
     impact: "If the column is a reference, joins lose these rows, and nothing keeps more of them away.",
     blastRadius: `rows of ${nameOf(item.schema, item.table)}`,
     remediation: {
-      sql: `-- If it is a reference: correct or remove the rows, then\nALTER TABLE ${table} ADD CONSTRAINT ${constraint} FOREIGN KEY (${identifier(item.column)}) REFERENCES ${parent} (${identifier(item.parentColumn)}) NOT VALID;\nALTER TABLE ${table} VALIDATE CONSTRAINT ${constraint};`,
-      lock: "SHARE ROW EXCLUSIVE on both tables for a moment, then SHARE UPDATE EXCLUSIVE",
+      sql: `-- If it is a reference: correct or remove the rows, then\n${statements.join("\n")}`,
+      lock,
       rollback: `ALTER TABLE ${table} DROP CONSTRAINT ${constraint};`,
     },
   };

@@ -1,4 +1,4 @@
-import { pagesOf, readSuspectedReferences } from "../maintenance/references.ts";
+import { pagesOf, readSuspectedReferences, takesNotValid } from "../maintenance/references.ts";
 import {
   checkableMethods,
   readIndexes,
@@ -44,6 +44,8 @@ export type ConstraintItem = Common & {
   validated: boolean;
   /** `schema.table` that a foreign key refers to. */
   referenced: string | null;
+  /** Whether it could be added again NOT VALID. */
+  takesNotValid: boolean;
 };
 
 export type ReferenceItem = Common & {
@@ -55,6 +57,7 @@ export type ReferenceItem = Common & {
   parentSchema: string;
   parentTable: string;
   parentColumn: string;
+  takesNotValid: boolean;
 };
 
 export type EnumItem = Common & {
@@ -164,7 +167,8 @@ async function readConstraints(session: Session): Promise<ConstraintItem[]> {
             n.nspname::text as schema, c.relname::text as "table",
             format('%s.%s', rn.nspname, r.relname) as referenced,
             ${pagesOf("c.oid")} + case when r.oid is null then 0 else ${pagesOf("r.oid")} end as pages,
-            greatest(c.reltuples, 0)::float8 as rows, c.relpersistence = 'u' as "primaryOnly"
+            greatest(c.reltuples, 0)::float8 as rows, c.relpersistence = 'u' as "primaryOnly",
+            k.contype <> 'f' or ${takesNotValid("c")} as "takesNotValid"
      from pg_constraint k
      join pg_class c on c.oid = k.conrelid and c.relkind in ('r', 'p') and c.relpersistence <> 't'
      join pg_namespace n on n.oid = c.relnamespace

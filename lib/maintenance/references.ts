@@ -17,6 +17,31 @@ export interface SuspectedReference {
   unlogged: boolean;
   /** Of both tables. */
   pages: number;
+  takesNotValid: boolean;
+}
+
+/** Whether a foreign key can be added to this row of `pg_class` NOT VALID: a partitioned table takes none before 18. */
+export function takesNotValid(relation: string): string {
+  return `(${relation}.relkind <> 'p' or current_setting('server_version_num')::int >= 180000)`;
+}
+
+/** Statements that add a constraint, in two steps where the table takes it NOT VALID, and their locks. */
+export function addConstraint(
+  table: string,
+  name: string,
+  definition: string,
+  inSteps: boolean,
+): { statements: string[]; lock: string } {
+  const add = `ALTER TABLE ${table} ADD CONSTRAINT ${name} ${definition}`;
+  return inSteps
+    ? {
+        statements: [`${add} NOT VALID;`, `ALTER TABLE ${table} VALIDATE CONSTRAINT ${name};`],
+        lock: "SHARE ROW EXCLUSIVE on both tables for a moment, then SHARE UPDATE EXCLUSIVE",
+      }
+    : {
+        statements: [`${add};`],
+        lock: "SHARE ROW EXCLUSIVE on both tables while all rows are read: a partitioned table takes no foreign key NOT VALID before PostgreSQL 18",
+      };
 }
 
 /**
@@ -47,7 +72,7 @@ export function readSuspectedReferences(
   const pages = options.sizes ? `${pagesOf("f.oid::oid")} + ${pagesOf("f.parent::oid")}` : "0";
   return session.query<SuspectedReference>(
     `with relation as (
-       select c.oid, n.oid as namespace, n.nspname::text as schema, c.relname::text as name, c.reltuples, c.relpersistence
+       select c.oid, n.oid as namespace, n.nspname::text as schema, c.relname::text as name, c.reltuples, c.relpersistence, ${takesNotValid("c")} as takes_not_valid
        from pg_class c join pg_namespace n on n.oid = c.relnamespace
        where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
          and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgkeep') and not exists (select from pg_depend e where e.classid = 'pg_class'::regclass and e.objid = c.oid and e.deptype = 'e')),
@@ -72,7 +97,7 @@ export function readSuspectedReferences(
        select distinct p.oid, p.namespace, p.schema, p.name, p."column", p.type, p.collation, p.relpersistence, w.column_name
        from stem p cross join lateral (values (p.wanted), (replace(p.wanted, '_', ''))) w (column_name)),
      attribute as materialized (
-       select c.oid, c.namespace, c.schema, c.name, c.reltuples, c.relpersistence, a.attnum, a.attname, a.atttypid,
+       select c.oid, c.namespace, c.schema, c.name, c.reltuples, c.relpersistence, c.takes_not_valid, a.attnum, a.attname, a.atttypid,
               a.attcollation, lower(a.attname) as column_name
        from relation c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
      referring as materialized (
@@ -81,7 +106,8 @@ export function readSuspectedReferences(
        select distinct a.oid::bigint as oid, a.attnum::int as "columnNumber", a.attname::text as "column", a.schema,
               a.name as "table", greatest(a.reltuples, 0)::float8 as rows, p.oid::bigint as parent,
               p.schema as "parentSchema", p.name as "parentTable", p."column" as "parentColumn",
-              a.relpersistence = 'u' or p.relpersistence = 'u' as unlogged
+              a.relpersistence = 'u' or p.relpersistence = 'u' as unlogged,
+              a.takes_not_valid as "takesNotValid"
        from wanted p
        join attribute a on a.namespace = p.namespace and a.column_name = p.column_name
          and a.atttypid = p.type and a.attcollation = p.collation

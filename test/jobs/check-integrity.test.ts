@@ -192,6 +192,40 @@ describe.each(outermost)("check-integrity on PostgreSQL %i", (major) => {
     ).toEqual([]);
   });
 
+  it("advises for partitioned tables what their version takes", async () => {
+    const { database, sql } = await shop();
+    await sql(
+      "create table public.owners (id int primary key)",
+      "insert into public.owners select n from generate_series(1, 100) n",
+      "create table public.events (owner_id int constraint known references public.owners, k int) partition by range (k)",
+      "create table public.events_1 partition of public.events for values from (0) to (10)",
+      "create table public.visits (owner_id int, k int) partition by range (k)",
+      "create table public.visits_1 partition of public.visits for values from (0) to (10)",
+      "insert into public.events select n, 1 from generate_series(1, 50) n",
+      "insert into public.visits select n, 1 from generate_series(1, 50) n",
+      "set session_replication_role = replica",
+      "insert into public.events values (1001, 1)",
+      "insert into public.visits values (1001, 1)",
+      "reset session_replication_role",
+      "analyze",
+    );
+    const { findings } = succeeded(await runIntegrity(server, database));
+    expect(findings.map(({ key }) => key).toSorted()).toEqual([
+      "orphaned-rows/public.events.known",
+      "suspected-orphans/public.visits.owner_id",
+    ]);
+    await sql(
+      "delete from public.events where owner_id > 1000",
+      "delete from public.visits where owner_id > 1000",
+    );
+    for (const { remediation } of findings) {
+      expect(/NOT VALID;/.test(remediation?.sql ?? "")).toBe(major >= 18);
+      expect(/while all rows are read/.test(remediation?.lock ?? "")).toBe(major < 18);
+      await sql(remediation?.sql ?? "");
+    }
+    expect(succeeded(await runIntegrity(server, database)).findings).toEqual([]);
+  });
+
   it("covers everything over some runs when each looks at a part, the longest unseen first", async () => {
     const { database } = await shop();
     const first = succeeded(await runIntegrity(server, database, { integrity: { samplePercent: 40 } }));

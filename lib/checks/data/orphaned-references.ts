@@ -1,5 +1,9 @@
 import { PgkeepError } from "../../errors.ts";
-import { readSuspectedReferences, type SuspectedReference } from "../../maintenance/references.ts";
+import {
+  addConstraint,
+  readSuspectedReferences,
+  type SuspectedReference,
+} from "../../maintenance/references.ts";
 import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { countText } from "../../words.ts";
 import { isTrace } from "../constraints/table-names.ts";
@@ -120,6 +124,12 @@ function finding(one: SuspectedReference, { sampled, orphans, distinct }: Sample
   const column = identifier(one.column);
   const key = identifier(one.parentColumn);
   const constraint = identifier(cutName(`${one.table}_${one.column}`, "_fkey"));
+  const { statements } = addConstraint(
+    table,
+    constraint,
+    `FOREIGN KEY (${column}) REFERENCES ${parent} (${key})`,
+    one.takesNotValid,
+  );
   return {
     check: "orphaned-references",
     key: `orphaned-references/${one.schema}.${one.table}.${one.column}`,
@@ -142,11 +152,7 @@ function finding(one: SuspectedReference, { sampled, orphans, distinct }: Sample
       sql: [
         `SELECT count(*) FROM ${table} c WHERE c.${column} IS NOT NULL AND NOT EXISTS (SELECT FROM ${parent} p WHERE p.${key} = c.${column});`,
         "-- When these rows are corrected or removed:",
-        `-- ALTER TABLE ${table} ADD CONSTRAINT ${constraint} FOREIGN KEY (${column}) REFERENCES ${parent} (${key}) NOT VALID;`.replace(
-          /\p{Cc}+/gu,
-          " ",
-        ),
-        `-- ALTER TABLE ${table} VALIDATE CONSTRAINT ${constraint};`.replace(/\p{Cc}+/gu, " "),
+        ...statements.map((statement) => `-- ${statement.replace(/\p{Cc}+/gu, " ")}`),
       ].join("\n"),
       lock: "ACCESS SHARE to count; SHARE ROW EXCLUSIVE on both tables for a moment, then SHARE UPDATE EXCLUSIVE",
       rollback: `ALTER TABLE ${table} DROP CONSTRAINT ${constraint};`,
