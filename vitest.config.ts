@@ -13,9 +13,18 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+/**
+ * Loading the CDK takes seconds: these files share it within a worker. One counts what all stacks of its process
+ * acknowledge, and stays apart.
+ */
+const synthesizing = ["test/{constructs,stacks}/**/!(acknowledged).test.ts"];
+
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
+    projects: [
+      { extends: true, test: { name: "cdk", include: synthesizing, isolate: false } },
+      { extends: true, test: { name: "rest", include: ["test/**/*.test.ts"], exclude: synthesizing } },
+    ],
     globalSetup: ["test/helpers/temporary-directory.ts"],
     // No test is a measurement: a busy machine is slow, not wrong.
     testTimeout: 120_000,
