@@ -1,4 +1,5 @@
 import { PgkeepError } from "../../errors.ts";
+import { addConstraint } from "../../maintenance/references.ts";
 import { identifier, qualified } from "../../postgres/identifiers.ts";
 import { majorOf } from "../../postgres/versions.ts";
 import { type IndexCatalogue, readIndexCatalogue } from "../indexes/catalogue.ts";
@@ -206,15 +207,14 @@ function finding(
     isIndexed || table === undefined
       ? undefined
       : creationOf(table, [column.column], `(${own})`, names, tables);
-  // Before 18 a partitioned table takes no foreign key NOT VALID.
-  const inSteps = table?.kind !== "p" || majorOf(session.serverVersionNumber) >= 18;
-  const add = `ALTER TABLE ${name} ADD CONSTRAINT ${constraint} FOREIGN KEY (${own}) REFERENCES ${referenced}`;
-  const up = [
-    ...(creation?.fix.up ?? []),
-    ...(inSteps
-      ? [`${add} NOT VALID;`, `ALTER TABLE ${name} VALIDATE CONSTRAINT ${constraint};`]
-      : [`${add};`]),
-  ];
+  const added = addConstraint(
+    name,
+    constraint,
+    `FOREIGN KEY (${own}) REFERENCES ${referenced}`,
+    // As `takesNotValid` has it.
+    table?.kind !== "p" || majorOf(session.serverVersionNumber) >= 18,
+  );
+  const up = [...(creation?.fix.up ?? []), ...added.statements];
   const down = [`ALTER TABLE ${name} DROP CONSTRAINT ${constraint};`, ...(creation?.fix.down ?? [])];
   const counted =
     sample === undefined
@@ -243,7 +243,7 @@ function finding(
         orphans > 0
           ? `-- First mend or remove the rows without a referenced row.\n${up.join("\n")}`
           : up.join("\n"),
-      lock: `SHARE ROW EXCLUSIVE on both tables ${inSteps ? "for a moment, then SHARE UPDATE EXCLUSIVE while the rows are checked" : "while the rows are checked: writes wait"}`,
+      lock: added.lock,
       rollback: down.join("\n"),
     },
     ...(isMatched
