@@ -7,6 +7,7 @@ import { majorOf } from "../postgres/versions.ts";
 import { type Archive, openPlain, withArchive, withPlainDirectory } from "./archive.ts";
 import { markVerified, readManifest } from "./catalogue.ts";
 import { ClientError, runClient } from "./client.ts";
+import { hashFile } from "./dump-files.ts";
 import type { Keys } from "./key-file.ts";
 import { type Manifest, manifestName } from "./manifest.ts";
 import type { DumpStore } from "./store.ts";
@@ -96,11 +97,15 @@ export async function checkFiles(
       continue;
     }
     try {
-      const found = await measure(await store.read(manifest.id, path));
+      const found =
+        store.directoryOf === undefined
+          ? await measure(await store.read(manifest.id, path), signal)
+          : await hashFile(store.directoryOf(manifest.id), path, signal);
       result.filesChecked += 1;
       result.bytesChecked += found.bytes;
       if (found.sha256 !== sha256) problem("was changed: its checksum differs");
     } catch (error) {
+      signal?.throwIfAborted();
       problem(`cannot be read: ${errorMessage(error)}`);
     }
   }
@@ -110,7 +115,10 @@ export async function checkFiles(
   return result;
 }
 
-async function measure(source: Readable): Promise<{ bytes: number; sha256: string }> {
+async function measure(
+  source: Readable,
+  signal: AbortSignal | undefined,
+): Promise<{ bytes: number; sha256: string }> {
   const hash = createHash("sha256");
   let bytes = 0;
   await pipeline(
@@ -122,18 +130,24 @@ async function measure(source: Readable): Promise<{ bytes: number; sha256: strin
         done();
       },
     }),
+    { signal },
   );
   return { bytes, sha256: hash.digest("hex") };
 }
 
-async function checkDecryption({ store, keys }: VerifyRequest, manifest: Manifest, result: DumpVerification) {
+async function checkDecryption(
+  { store, keys, signal }: VerifyRequest,
+  manifest: Manifest,
+  result: DumpVerification,
+) {
   for (const file of manifest.files) {
     try {
-      const found = await measure(await openPlain(store, manifest, file, keys));
+      const found = await measure(await openPlain(store, manifest, file, keys), signal);
       if (found.sha256 !== file.plainSha256) {
         result.problems.push({ subject: file.path, problem: "decrypts to something else than was dumped" });
       }
     } catch (error) {
+      signal?.throwIfAborted();
       result.problems.push({ subject: file.path, problem: errorMessage(error) });
       return; // a wrong key is wrong for all of them
     }
@@ -159,6 +173,7 @@ async function checkArchive(request: VerifyRequest, manifest: Manifest, result: 
     result.entries = entries.length;
     compareContents(manifest, entries, result);
   } catch (error) {
+    request.signal?.throwIfAborted();
     if (error instanceof PgkeepError && error.code === "not-found") {
       result.notAssessable.push(`the archive's table of contents: ${error.message}`);
       return;
