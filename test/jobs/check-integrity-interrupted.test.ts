@@ -111,6 +111,53 @@ it("waits for nobody and keeps nobody waiting longer than its lock timeout, and 
   expect(next.coverage).toMatchObject({ complete: true, neverChecked: 0 });
 });
 
+it("gives way in the middle of a table, and begins it anew in the next run", async () => {
+  const { database, sql } = await shopOf(server);
+  await sql(
+    "create table public.papers (id int primary key, body text not null)",
+    "alter table public.papers alter column body set storage external",
+    "insert into public.papers select n, repeat(md5(n::text), 200) from generate_series(1, 50) n",
+  );
+  const holder = await connect(database);
+  const [toast] = await holder.query<{ index: string }>(
+    `select i.indexrelid::regclass::text as index from pg_class c join pg_index i on i.indrelid = c.reltoastrelid
+      where c.oid = 'public.papers'::regclass`,
+  );
+  // The look has its lock on the table and waits for the index of what is stored beside it.
+  await holder.query("begin");
+  await holder.query(`reindex index ${toast?.index}`);
+  const running = runIntegrity(server, database, { integrity: { lockTimeoutSeconds: 6 } });
+  const impatient = await connect(database);
+  await impatient.query("set lock_timeout = '60 s'");
+  await expect
+    .poll(
+      () =>
+        impatient.query(
+          `select l.mode from pg_locks l join pg_locks w using (pid)
+            where l.relation = 'public.papers'::regclass and l.granted
+              and w.relation = $1::regclass and not w.granted`,
+          [toast?.index],
+        ),
+      { timeout: 20_000, interval: 20 },
+    )
+    .toEqual([{ mode: "AccessShareLock" }]);
+  // The reader would give up by itself too, for want of that index, and say something else then.
+  await impatient.query("alter table public.papers add column later int");
+  const report = succeeded(await running);
+  expect(report.left.reasons).toContainEqual({
+    reason: expect.stringMatching(/^it gave way to process \d+ of postgres.*AccessExclusiveLock$/),
+    first: "table public.papers",
+    objects: 1,
+  });
+  expect(report.findings).toEqual([]);
+  await nobodyIsLeft(impatient);
+
+  await holder.query("commit");
+  const next = succeeded(await runIntegrity(server, database));
+  expect(next.left.total).toBe(0);
+  expect(next.coverage).toMatchObject({ complete: true, neverChecked: 0 });
+});
+
 it("says of a server without page checksums that failures cannot be told and how to turn them on, and fails nothing", async () => {
   const { database } = await shopOf(server);
   const ran = await runIntegrity(server, database);

@@ -17,34 +17,35 @@ const indexes = ["public.kept_pkey", "public.kept_code", "public.kept_lower"];
 /** Somebody else's, which look like leftovers. */
 const foreign = ["kept_code_ccnew", "kept_code_ccold1 (invalid)"];
 const rows = 60_000;
-export interface Killed {
-  /** Trials in which the kill left something to do. */
-  interrupted: number;
-  leftoversDropped: number;
+/** Every index of the table after a run. */
+export const whole = [...indexes.map((name) => name.replace("public.", "")), ...foreign].sort();
+
+async function makeTable(session: Session): Promise<void> {
+  await session.query("create table public.kept (id int primary key, code text)");
+  await session.query(`insert into public.kept select i, md5(i::text) from generate_series(1, ${rows}) i`);
+  await session.query("create index kept_code on public.kept (code)");
+  await session.query("create index kept_lower on public.kept (lower(code))");
+  await session.query("create index kept_code_ccnew on public.kept (code, id)");
+  await session.query("create index kept_code_ccold1 on public.kept (code)");
+  await session.query(
+    "update pg_index set indisvalid = false where indexrelid = 'public.kept_code_ccold1'::regclass",
+  );
 }
 
 /**
  * Kills the process that runs the job at so many random moments, while clients write. After each kill the table has
  * every one of its indexes, and the next run removes what was left, nothing else, and completes.
+ * @returns trials in which the kill left something to do
  */
 export async function killAtRandomMoments(
   server: TestServer,
   random: Random,
   trials: number,
-): Promise<Killed> {
+): Promise<{ interrupted: number }> {
   const { database, as } = await installed(server);
-  const killed: Killed = { interrupted: 0, leftoversDropped: 0 };
+  const killed = { interrupted: 0 };
   await as(undefined, async (session) => {
-    await session.query("create table public.kept (id int primary key, code text)");
-    await session.query(`insert into public.kept select i, md5(i::text) from generate_series(1, ${rows}) i`);
-    await session.query("create index kept_code on public.kept (code)");
-    await session.query("create index kept_lower on public.kept (lower(code))");
-    await session.query("create index kept_code_ccnew on public.kept (code, id)");
-    await session.query("create index kept_code_ccold1 on public.kept (code)");
-    await session.query(
-      "update pg_index set indisvalid = false where indexrelid = 'public.kept_code_ccold1'::regclass",
-    );
-    const whole = [...indexes.map((name) => name.replace("public.", "")), ...foreign].sort();
+    await makeTable(session);
     const workload = beginWorkload(server, database);
     try {
       // A whole run, to know within which time a kill interrupts one.
@@ -53,7 +54,7 @@ export async function killAtRandomMoments(
       for (let trial = 1; trial <= trials || (killed.interrupted === 0 && trial <= 5 * trials); trial += 1) {
         const moment = random.integer(0, longest);
         const where = `trial ${trial}, killed after ${moment} ms`;
-        await killAfter(server, database, moment);
+        await killWhen(server, database, () => delay(moment));
         // Whatever was going on: each index is there, valid and under its name.
         expect(await indexNames(session), where).toEqual(expect.arrayContaining(whole));
         const { report, skipped } = await nextRun(server, database);
@@ -61,7 +62,6 @@ export async function killAtRandomMoments(
         expect(await indexNames(session), where).toEqual(whole);
         expect(await session.query("select 1 from pgkeep.index_rebuild"), where).toEqual([]);
         expect(report.rebuilt.total, where).toBe(indexes.length);
-        killed.leftoversDropped += report.leftoversDropped.total;
         const isInterrupted =
           report.leftoversDropped.total > 0 ||
           report.rebuilt.indexes.some((entry) => entry.reason.kind === "interrupted") ||
@@ -82,7 +82,43 @@ export async function killAtRandomMoments(
   return killed;
 }
 
-async function killAfter(server: TestServer, database: string, milliseconds: number): Promise<void> {
+/**
+ * Kills it while its build waits for a transaction of somebody else: the server sees that the client is gone,
+ * gives up the build, and leaves its index.
+ * @returns what was left, what was there after the next run, and what that said
+ */
+export async function killDuringBuild(
+  server: TestServer,
+): Promise<{ left: string[]; after: string[]; report: ReindexReport }> {
+  const { database, as } = await installed(server);
+  return as(undefined, async (session) => {
+    await makeTable(session);
+    const holder = await server.connect(database);
+    const builds = (condition: string) =>
+      session.query(
+        `select from pg_stat_activity where datname = current_database() and query ilike 'reindex%' and ${condition}`,
+      );
+    try {
+      await killWhen(server, database, async () => {
+        await holder.query("begin");
+        await holder.query("update public.kept set code = 'held' where id = 1");
+        await expect
+          .poll(() => builds("wait_event_type = 'Lock'"), { timeout: 30_000, interval: 20 })
+          .toHaveLength(1);
+      });
+      await expect.poll(() => builds("true"), { timeout: 30_000, interval: 50 }).toEqual([]);
+      await holder.query("rollback");
+    } finally {
+      await holder.close();
+    }
+    const left = (await indexNames(session)).filter((name) => !whole.includes(name));
+    const { report } = await nextRun(server, database);
+    return { left, after: await indexNames(session), report };
+  });
+}
+
+/** Runs the job in a process of its own, and kills that when `moment`, which begins with the first build, is over. */
+async function killWhen(server: TestServer, database: string, moment: () => Promise<unknown>): Promise<void> {
   const child = spawn(
     process.execPath,
     [
@@ -101,7 +137,7 @@ async function killAfter(server: TestServer, database: string, milliseconds: num
     });
     void gone.then(resolve);
   });
-  await Promise.race([delay(milliseconds), gone]);
+  await Promise.race([moment(), gone]);
   child.kill("SIGKILL");
   await gone;
 }
