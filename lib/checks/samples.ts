@@ -1,6 +1,7 @@
 import type { Session } from "../ports/databases.ts";
 import { hasSqlState } from "../postgres/errors.ts";
 import { SqlState } from "../postgres/sqlstate.ts";
+import { majorOf } from "../postgres/versions.ts";
 import type { CheckContext, CounterSample, Counters } from "./check.ts";
 
 /** What happened between two samples, or why that cannot be said. */
@@ -33,9 +34,9 @@ export function differenceSince(
       reason: `the previous sample is of ${previous.takenAt.toISOString()}, which is not in the past: the server's clock was moved`,
     };
   }
-  // Until 14, statistics begin with a time of reset when a new database is used for the first time.
-  const hadNone =
-    previousResetAt == null && Object.keys(current).every((name) => previous.counters[name] === 0);
+  // Until 14, statistics begin with a time of reset when a new database is used for the first time: before or after
+  // a sample, or in its midst, when it has totals already.
+  const hadNone = previousResetAt == null && majorOf(context.session.serverVersionNumber) < 15;
   if (!hadNone && (resetAt?.getTime() ?? 0) !== (previousResetAt?.getTime() ?? 0)) {
     return { comparable: false, reason: "the statistics were reset since the previous sample" };
   }
