@@ -230,6 +230,13 @@ export function clientFailure(error: unknown, program: string, doing: string): u
       cause: error,
     });
   }
+  const extension = /permission denied to create extension "([^"]+)"/i.exec(error.stderr)?.[1];
+  if (extension !== undefined) {
+    return new PgkeepError("insufficient-privilege", message, {
+      remedy: `restore as a role that may create the extension ${extension} (a superuser, or rds_superuser on RDS), or take a dump without it: of the application's schemas, with --schema`,
+      cause: error,
+    });
+  }
   if (
     /connection to server|server closed the connection|terminating connection|could not connect|no connection to the server/i.test(
       error.stderr,

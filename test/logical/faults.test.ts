@@ -372,6 +372,26 @@ describe.skipIf(reason !== undefined)(`a logical backup that is not whole ${reas
     expect((await run(["restore", id, "--into", "elsewhere", "--create", "--no-owner"])).code).toBe(0);
   });
 
+  it("says who may restore an extension that the role may not create, and what to dump instead", async () => {
+    const session = await server.connect("shop");
+    const password = randomPassword();
+    await session.query(`create role maker login createdb password '${password}'; create extension amcheck`);
+    const id = await create("--format", "custom");
+    await session.query("drop extension amcheck");
+    const maker = urlOf(server.target("shop", { user: "maker", password }));
+    const refused = await run(["restore", id, "--into", "not_made", "--create", "--no-owner"], {
+      url: maker,
+    });
+    expect(refused.code).toBe(3);
+    expect(refused.stderr).toContain(
+      "may create the extension amcheck (a superuser, or rds_superuser on RDS)",
+    );
+    expect(
+      await session.query("select from pg_database where datname ~ 'not_made|pgkeep_restoring'"),
+    ).toEqual([]);
+    await session.close();
+  });
+
   it("does not exist when the server goes away during the dump", async () => {
     const own = mkdtempSync(join(tmpdir(), "gone-"));
     const session = await server.connect("shop");
